@@ -1,0 +1,1 @@
+export { ScreenOrder, screeningVerdict, type ScreeningVerdict } from './commands.ts';

@@ -1,0 +1,1 @@
+export { ListNotifications, notification, type Notification } from './queries.ts';

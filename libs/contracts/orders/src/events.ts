@@ -1,0 +1,72 @@
+import { money } from '@flotilla/contracts-money';
+import { defineEvent } from '@flotilla/contracts-protocol';
+import { address } from '@flotilla/contracts-shipping';
+import { z } from 'zod';
+import { orderLine, rejectionReason } from './order.ts';
+
+/** What every event of an order carries. `version` counts the order's events, from 1, without a gap. */
+const orderFact = z.object({
+  orderId: z.uuid(),
+  customerId: z.string(),
+  version: z.int().positive(),
+  at: z.iso.datetime(),
+});
+const ofOrder = {
+  owner: 'orders',
+  version: 1,
+  aggregate: (payload: z.output<typeof orderFact>) => payload.orderId,
+  aggregateVersion: (payload: z.output<typeof orderFact>) => payload.version,
+} as const;
+
+export class OrderPlaced extends defineEvent({
+  ...ofOrder,
+  name: 'OrderPlaced',
+  payload: orderFact.extend({
+    email: z.string().optional(),
+    reference: z.string().optional(),
+    lines: z.array(orderLine),
+    total: money,
+    shipTo: address,
+  }),
+}) {}
+
+/** Screening could not decide: a person has to. */
+export class OrderAwaitingReview extends defineEvent({
+  ...ofOrder,
+  name: 'OrderAwaitingReview',
+  payload: orderFact.extend({ why: z.string() }),
+}) {}
+
+/** A person decided. */
+export class OrderReviewed extends defineEvent({
+  ...ofOrder,
+  name: 'OrderReviewed',
+  payload: orderFact.extend({ decision: z.enum(['approve', 'reject']), reviewer: z.string() }),
+}) {}
+
+/** Stock is reserved and the payment authorised: the order will be fulfilled. */
+export class OrderConfirmed extends defineEvent({ ...ofOrder, name: 'OrderConfirmed', payload: orderFact }) {}
+
+export class OrderShipped extends defineEvent({
+  ...ofOrder,
+  name: 'OrderShipped',
+  payload: orderFact.extend({ trackingNumber: z.string() }),
+}) {}
+
+export class OrderCompleted extends defineEvent({
+  ...ofOrder,
+  name: 'OrderCompleted',
+  payload: orderFact.extend({ total: money }),
+}) {}
+
+export class OrderRejected extends defineEvent({
+  ...ofOrder,
+  name: 'OrderRejected',
+  payload: orderFact.extend({ reason: rejectionReason, detail: z.string() }),
+}) {}
+
+export class OrderCancelled extends defineEvent({
+  ...ofOrder,
+  name: 'OrderCancelled',
+  payload: orderFact.extend({ reason: z.string() }),
+}) {}

@@ -1,0 +1,46 @@
+export { defineCommand, defineEvent, defineQuery, contractOf, isMessage } from './define.ts';
+export type {
+  AnyMessage,
+  AnyMessageClass,
+  CommandClass,
+  CommandSpec,
+  Contract,
+  DurableCommandClass,
+  ErrorsOf,
+  EventClass,
+  EventSpec,
+  MessageKind,
+  PayloadOf,
+  QueryClass,
+  QuerySpec,
+  ReplyOf,
+} from './define.ts';
+export { BusinessError, InvalidMessageError, InvalidReplyError, MalformedEnvelopeError } from './protocol.errors.ts';
+export { parseWith, problemsOf, type Problem } from './validation.ts';
+export {
+  decodeEnvelope,
+  encodeEnvelope,
+  envelopeHeader,
+  failureBody,
+  readFailure,
+  type Envelope,
+  type FailureBody,
+  type ReplyOutcome,
+} from './envelope.ts';
+export {
+  commandFilter,
+  commandSubject,
+  commandStream,
+  DEAD_LETTER_STREAM,
+  deadLetterSubject,
+  eventFilter,
+  eventStream,
+  eventSubject,
+  replyFilter,
+  replyStream,
+  replySubject,
+  rpcSubject,
+  subjectToken,
+} from './subjects.ts';
+export { jsonSchemaOf, type ContractSchema } from './json-schema.ts';
+export { contractsOf, defineService, type EventReaction, type ServiceManifest, type ServiceManifestSpec } from './service-manifest.ts';

@@ -1,0 +1,87 @@
+import { contractOf, type AnyMessageClass, type Contract, type MessageKind } from './define.ts';
+
+/** One durable subscription of a service to events: becomes one consumer per owner of its events. */
+export interface EventReaction {
+  readonly events: readonly AnyMessageClass[];
+  /**
+   * Keeps the order of each aggregate's events across replicas and restarts too, at the price of one consumer
+   * per partition and one event at a time in each. Default false: ordered within a process, and the
+   * handler is written so that a late event does no harm.
+   */
+  readonly ordered?: boolean;
+}
+
+export interface ServiceManifestSpec {
+  /** Kebab-case; the owner in the contracts, the Postgres role, the NATS user. */
+  readonly name: string;
+  /** Commands and queries that the service answers. */
+  readonly handles?: readonly AnyMessageClass[];
+  /** Of `handles`, those owned by another service that this one answers until the owner exists. */
+  readonly standsInFor?: readonly AnyMessageClass[];
+  /** Others' commands and queries that it calls and waits for (request/reply). */
+  readonly calls?: readonly AnyMessageClass[];
+  /** Commands that its sagas send durably. */
+  readonly sends?: readonly AnyMessageClass[];
+  /** Events that it publishes. */
+  readonly publishes?: readonly AnyMessageClass[];
+  /** Durable subscriptions by name; the name is part of the consumer's identity and outlives class names. */
+  readonly reacts?: Readonly<Record<string, EventReaction>>;
+  /** Whether it has a database. Default true. */
+  readonly database?: boolean;
+}
+
+/**
+ * What one service says of itself on the wire. Streams, consumers, permissions and documents are derived from
+ * it; starting the service checks that its handlers match.
+ */
+export interface ServiceManifest extends Required<ServiceManifestSpec> {
+  readonly answers: readonly AnyMessageClass[];
+}
+
+/** Declares a service; throws a TypeError that lists everything inconsistent in the declaration. */
+export function defineService(spec: ServiceManifestSpec): ServiceManifest {
+  const { name, handles = [], standsInFor = [], calls = [], sends = [], publishes = [], reacts = {}, database = true } =
+    spec;
+  const problems: string[] = [];
+  if (!/^[a-z][a-z0-9-]*$/.test(name)) problems.push(`name "${name}" must be kebab-case`);
+  const check = (list: string, classes: readonly AnyMessageClass[], kinds: readonly MessageKind[], owned?: boolean) => {
+    for (const { contract } of classes) {
+      if (!kinds.includes(contract.kind)) problems.push(`${list}: ${contract.type} is a ${contract.kind}`);
+      if (owned === true && contract.owner !== name) problems.push(`${list}: ${contract.type} belongs to ${contract.owner}`);
+      if (owned === false && contract.owner === name) problems.push(`${list}: ${contract.type} is the service's own`);
+    }
+    const types = classes.map((each) => contractOf(each).type);
+    for (const twice of new Set(types.filter((type, index) => types.indexOf(type) !== index))) {
+      problems.push(`${list}: ${twice} is listed twice`);
+    }
+  };
+  check('handles', handles, ['command', 'query'], true);
+  check('standsInFor', standsInFor, ['command', 'query'], false);
+  check('calls', calls, ['command', 'query'], false);
+  check('sends', sends, ['command']);
+  check('publishes', publishes, ['event'], true);
+  for (const [reaction, { events }] of Object.entries(reacts)) {
+    if (!/^[a-z][a-z0-9-]*$/.test(reaction)) problems.push(`reacts: "${reaction}" must be kebab-case`);
+    if (events.length === 0) problems.push(`reacts.${reaction}: lists no event`);
+    check(`reacts.${reaction}`, events, ['event']);
+  }
+  if (problems.length > 0) {
+    throw new TypeError(`The manifest of service "${name}" is not consistent:\n- ${problems.join('\n- ')}`);
+  }
+  return Object.freeze({
+    name,
+    handles,
+    standsInFor,
+    calls,
+    sends,
+    publishes,
+    reacts,
+    database,
+    answers: [...handles, ...standsInFor],
+  });
+}
+
+/** The contracts of message classes. */
+export function contractsOf(classes: readonly AnyMessageClass[]): Contract[] {
+  return classes.map(contractOf);
+}

@@ -1,0 +1,35 @@
+import { defineCommand } from '@flotilla/contracts-protocol';
+import { z } from 'zod';
+import { address } from './shipment.ts';
+
+const orderId = z.uuid();
+const byOrder = (payload: { orderId: string }): string => payload.orderId;
+
+/** Hands an order to the carrier. One shipment per order: asked again, it answers as before. */
+export class CreateShipment extends defineCommand({
+  owner: 'shipping',
+  name: 'CreateShipment',
+  version: 1,
+  payload: z.object({
+    orderId,
+    shipTo: address,
+    lines: z.array(z.object({ sku: z.string(), quantity: z.int().positive() })).min(1).max(1_000),
+  }),
+  reply: z.object({ shipmentId: z.uuid() }),
+  errors: {
+    /** The shipment was cancelled before it was created: the order is gone. */
+    AlreadyCancelled: z.object({ orderId }),
+  },
+  key: byOrder,
+}) {}
+
+/** Stops a shipment that has not left yet. Without a shipment it is remembered, so that a late one is refused. */
+export class CancelShipment extends defineCommand({
+  owner: 'shipping',
+  name: 'CancelShipment',
+  version: 1,
+  payload: z.object({ orderId, reason: z.string().max(200) }),
+  reply: z.object({ cancelled: z.boolean() }),
+  errors: { AlreadyDispatched: z.object({ orderId, dispatchedAt: z.iso.datetime() }) },
+  key: byOrder,
+}) {}

@@ -1,0 +1,57 @@
+import { createHash, randomBytes } from 'node:crypto';
+
+let lastMs = 0;
+let sequence = 0;
+
+/**
+ * A new UUIDv7 (RFC 9562): the first 48 bits are the time in milliseconds, the next 12 a counter within
+ * it, so that ids of one process sort in the order they were made; the rest is random.
+ */
+export function newId(nowMs: number = Date.now()): string {
+  if (nowMs > lastMs) {
+    lastMs = nowMs;
+    sequence = 0;
+  } else if (++sequence > 0xfff) {
+    // The counter is full: borrow the next millisecond rather than lose the order.
+    lastMs += 1;
+    sequence = 0;
+  }
+  const bytes = randomBytes(16);
+  bytes.writeUIntBE(lastMs, 0, 6);
+  bytes[6] = 0x70 | (sequence >> 8);
+  bytes[7] = sequence & 0xff;
+  bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
+  return formatUuid(bytes);
+}
+
+/**
+ * The same UUID for the same parts, always and everywhere (UUIDv8 over SHA-256). For messages that are
+ * sent again after a crash: the second sending has the id of the first and is recognised.
+ */
+export function deterministicId(...parts: readonly (string | number)[]): string {
+  const hash = createHash('sha256');
+  // The length before each part keeps ('ab', 'c') apart from ('a', 'bc').
+  for (const part of parts) hash.update(`${String(part).length}:${part};`);
+  const bytes = hash.digest().subarray(0, 16);
+  bytes[6] = 0x80 | ((bytes[6] ?? 0) & 0x0f);
+  bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
+  return formatUuid(bytes);
+}
+
+const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** Whether the text is a UUID of any version. */
+export function isUuid(text: string): boolean {
+  return uuidPattern.test(text);
+}
+
+/** The time, in milliseconds since the epoch, that a UUIDv7 was made at; undefined for other ids. */
+export function timeOfId(id: string): number | undefined {
+  if (!isUuid(id) || id[14] !== '7') return undefined;
+  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+}
+
+function formatUuid(bytes: Uint8Array): string {
+  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
