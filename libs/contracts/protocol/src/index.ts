@@ -36,6 +36,7 @@ export {
   eventFilter,
   eventStream,
   eventSubject,
+  keyOfToken,
   replyFilter,
   replyStream,
   replySubject,

@@ -19,6 +19,13 @@ export function subjectToken(key: string): string {
   return token;
 }
 
+/** The key that {@link subjectToken} made a token of. */
+export function keyOfToken(token: string): string {
+  if (token === '=') return '';
+  if (!token.includes('=')) return token;
+  return decodeURIComponent(token.replaceAll('=', '%'));
+}
+
 /** Request/reply over core NATS: `rpc.<owner>.<Name>.v<N>`. */
 export function rpcSubject({ owner, name, version }: Contract): string {
   return `rpc.${owner}.${name}.v${version}`;

@@ -7,6 +7,7 @@ import {
   encodeEnvelope,
   eventFilter,
   eventSubject,
+  keyOfToken,
   MalformedEnvelopeError,
   readFailure,
   replySubject,
@@ -41,7 +42,10 @@ describe('subjects', () => {
     ['a.b*>', 'a=2Eb=2A=3E'],
     ['é', '=C3=A9'],
     ['', '='],
-  ])('turn the key "%s" into the token %s', (key, token) => expect(subjectToken(key)).toBe(token));
+  ])('turn the key "%s" into the token %s, and back', (key, token) => {
+    expect(subjectToken(key)).toBe(token);
+    expect(keyOfToken(token)).toBe(key);
+  });
 });
 
 describe('the envelope', () => {
