@@ -29,6 +29,8 @@ export interface Envelope {
   readonly replyTo?: string;
   /** On a reply: what it carries. */
   readonly outcome?: ReplyOutcome;
+  /** On a reply: the command had been handled before, and this is the answer of that time. */
+  readonly replayed?: boolean;
   /** W3C trace context. */
   readonly traceparent?: string;
   readonly tracestate?: string;
@@ -48,6 +50,7 @@ export const envelopeHeader = {
   aggregateVersion: 'ce-aggregateversion',
   replyTo: 'ce-replyto',
   outcome: 'ce-outcome',
+  replayed: 'ce-replayed',
   contentType: 'content-type',
   traceparent: 'traceparent',
   tracestate: 'tracestate',
@@ -71,6 +74,7 @@ export function encodeEnvelope(envelope: Envelope): Record<string, string> {
   if (envelope.aggregateVersion !== undefined) headers[h.aggregateVersion] = String(envelope.aggregateVersion);
   if (envelope.replyTo !== undefined) headers[h.replyTo] = envelope.replyTo;
   if (envelope.outcome !== undefined) headers[h.outcome] = envelope.outcome;
+  if (envelope.replayed === true) headers[h.replayed] = 'true';
   if (envelope.traceparent !== undefined) headers[h.traceparent] = envelope.traceparent;
   if (envelope.tracestate !== undefined) headers[h.tracestate] = envelope.tracestate;
   return headers;
@@ -128,6 +132,7 @@ export function decodeEnvelope(header: (name: string) => string | undefined): En
     ...(aggregateVersion !== undefined && { aggregateVersion }),
     ...(replyTo !== undefined && { replyTo }),
     ...(outcome !== undefined && { outcome: outcome as ReplyOutcome }),
+    ...(header(h.replayed) === 'true' && { replayed: true }),
     ...(traceparent !== undefined && { traceparent }),
     ...(tracestate !== undefined && { tracestate }),
   };

@@ -61,6 +61,7 @@ describe('the envelope', () => {
     aggregateVersion: 4,
     replyTo: 'reply.orders.1.o-1',
     outcome: 'refused',
+    replayed: true,
     traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
     tracestate: 'a=b',
   };

@@ -1,0 +1,55 @@
+import { defineConfig, setting } from '@flotilla/service';
+import { z } from 'zod';
+
+const list = z.string().transform((text) =>
+  text
+    .split(',')
+    .map((each) => each.trim())
+    .filter((each) => each !== ''),
+);
+const milliseconds = z.coerce.number().int().positive();
+
+export class OrdersConfig extends defineConfig({
+  reviewAboveMinor: setting({
+    env: 'ORDERS_REVIEW_ABOVE_MINOR',
+    schema: z.coerce.number().int().nonnegative(),
+    default: 50_000,
+    doc: 'when screening does not answer, orders above this total (minor units of their currency) wait for a person and smaller ones pass; higher means more risk, lower more work',
+  }),
+  screeningTimeoutMs: setting({
+    env: 'ORDERS_SCREENING_TIMEOUT_MS',
+    schema: milliseconds,
+    default: 5_000,
+    doc: 'how long the fulfilment waits for screening, milliseconds; longer delays every order while screening is down',
+  }),
+  reviewTimeoutMs: setting({
+    env: 'ORDERS_REVIEW_TIMEOUT_MS',
+    schema: milliseconds,
+    default: 7 * 86_400_000,
+    doc: 'how long an order waits for a person before it is rejected, milliseconds',
+  }),
+  shippingTimeoutMs: setting({
+    env: 'ORDERS_SHIPPING_TIMEOUT_MS',
+    schema: milliseconds,
+    default: 30 * 86_400_000,
+    doc: 'how long the fulfilment waits for dispatch, and again for delivery, before a person has to look, milliseconds',
+  }),
+  deniedCountries: setting({
+    env: 'ORDERS_SCREENING_DENIED_COUNTRIES',
+    schema: list,
+    default: [],
+    doc: 'countries, comma-separated, to which the stand-in screener rejects orders',
+  }),
+  deniedCustomers: setting({
+    env: 'ORDERS_SCREENING_DENIED_CUSTOMERS',
+    schema: list,
+    default: [],
+    doc: 'customer ids, comma-separated, whose orders the stand-in screener rejects',
+  }),
+  reviewQuantityAbove: setting({
+    env: 'ORDERS_SCREENING_REVIEW_QUANTITY_ABOVE',
+    schema: z.coerce.number().int().nonnegative(),
+    default: 0,
+    doc: 'a line with more pieces than this makes the stand-in screener ask a person; 0 switches the rule off',
+  }),
+}) {}

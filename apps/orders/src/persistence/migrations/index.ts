@@ -1,0 +1,4 @@
+import { CreateOrders1700000000001 } from './create-orders.ts';
+
+/** In the order in which they run; a migration that has run anywhere is never changed. */
+export const ordersMigrations = [CreateOrders1700000000001];

@@ -1,0 +1,4 @@
+import { CreateShipments } from './create-shipments.ts';
+
+/** In the order they run; a migration that has been released never changes. */
+export const shippingMigrations = [CreateShipments];

@@ -1,0 +1,133 @@
+import type { PayloadOf } from '@flotilla/contracts-protocol';
+import type { CreateShipment } from '@flotilla/contracts-shipping';
+import { UnitOfWork } from '@flotilla/persistence';
+import { Injectable } from '@nestjs/common';
+import { predecessor, type Shipment, type ShipmentState } from '../domain/shipment.ts';
+
+interface ShipmentRow {
+  readonly id: string;
+  readonly order_id: string;
+  readonly status: ShipmentState;
+  readonly tracking_number: string | null;
+  readonly dispatched_at: Date | null;
+  readonly delivered_at: Date | null;
+}
+
+/** A shipment that the carrier moved. */
+export interface MovedShipment {
+  readonly id: string;
+  readonly orderId: string;
+  readonly trackingNumber: string;
+}
+
+const SELECT =
+  'SELECT id, order_id, status, tracking_number, dispatched_at, delivered_at FROM shipments WHERE order_id = $1';
+
+// The oldest first; what another replica is moving, or somebody is cancelling, is left to them.
+const CLAIM = `
+  SELECT id FROM shipments
+   WHERE status = $1 AND due_at <= $2
+   ORDER BY due_at
+   LIMIT $3
+     FOR UPDATE SKIP LOCKED`;
+
+const DISPATCH = `
+  UPDATE shipments SET status = 'dispatched', dispatched_at = $2, due_at = $4
+   WHERE id IN (${CLAIM})
+  RETURNING id, order_id AS "orderId", tracking_number AS "trackingNumber"`;
+
+const DELIVER = `
+  UPDATE shipments SET status = 'delivered', delivered_at = $2, due_at = NULL
+   WHERE id IN (${CLAIM})
+  RETURNING id, order_id AS "orderId", tracking_number AS "trackingNumber"`;
+
+/** The shipments, in the current unit of work. */
+@Injectable()
+export class Shipments {
+  constructor(private readonly unitOfWork: UnitOfWork) {}
+
+  async find(orderId: string): Promise<Shipment | undefined> {
+    const [row] = await this.unitOfWork.query<ShipmentRow>(SELECT, [orderId]);
+    return row && shipmentOf(row);
+  }
+
+  /** Like {@link find}; nobody else changes the shipment before the unit of work ends. */
+  async lock(orderId: string): Promise<Shipment | undefined> {
+    const [row] = await this.unitOfWork.query<ShipmentRow>(`${SELECT} FOR UPDATE`, [orderId]);
+    return row && shipmentOf(row);
+  }
+
+  /** Books the shipment of an order; false: the order has one, or its cancellation came first. */
+  async create(
+    id: string,
+    { orderId, shipTo, lines }: PayloadOf<CreateShipment>,
+    booking: { readonly trackingNumber: string; readonly collectAt: Date },
+  ): Promise<boolean> {
+    const rows = await this.unitOfWork.query(
+      `INSERT INTO shipments (id, order_id, status, tracking_number, ship_to, lines, due_at)
+       VALUES ($1, $2, 'created', $3, $4, $5, $6)
+       ON CONFLICT (order_id) DO NOTHING
+       RETURNING id`,
+      [id, orderId, booking.trackingNumber, JSON.stringify(shipTo), JSON.stringify(lines), booking.collectAt],
+    );
+    return rows.length > 0;
+  }
+
+  /** Remembers the cancellation of a shipment that there is not; false: there is one meanwhile. */
+  async forestall(id: string, orderId: string, reason: string): Promise<boolean> {
+    const rows = await this.unitOfWork.query(
+      `INSERT INTO shipments (id, order_id, status, cancel_reason) VALUES ($1, $2, 'forestalled', $3)
+       ON CONFLICT (order_id) DO NOTHING
+       RETURNING id`,
+      [id, orderId, reason],
+    );
+    return rows.length > 0;
+  }
+
+  async cancel(id: string, reason: string): Promise<void> {
+    await this.unitOfWork.query(
+      `UPDATE shipments SET status = 'cancelled', cancel_reason = $2, due_at = NULL WHERE id = $1`,
+      [id, reason],
+    );
+  }
+
+  /** Hands at most `limit` parcels that are due over to the carrier. */
+  dispatchDue(now: Date, deliverAt: Date, limit: number): Promise<MovedShipment[]> {
+    return this.unitOfWork.query<MovedShipment>(DISPATCH, [predecessor.dispatched, now, limit, deliverAt]);
+  }
+
+  /** Brings at most `limit` parcels that are due to the customers. */
+  deliverDue(now: Date, limit: number): Promise<MovedShipment[]> {
+    return this.unitOfWork.query<MovedShipment>(DELIVER, [predecessor.delivered, now, limit]);
+  }
+
+  /** When the carrier is going to take its next step; undefined: nothing is on its way. */
+  async nextDueAt(): Promise<Date | undefined> {
+    // Two looks into the index, one for each state, instead of a scan of it.
+    const [row] = await this.unitOfWork.query<{ due_at: Date | null }>(
+      `SELECT least((SELECT min(due_at) FROM shipments WHERE status = $1 AND due_at IS NOT NULL),
+                    (SELECT min(due_at) FROM shipments WHERE status = $2 AND due_at IS NOT NULL)) AS due_at`,
+      [predecessor.dispatched, predecessor.delivered],
+    );
+    return row?.due_at ?? undefined;
+  }
+}
+
+function shipmentOf(row: ShipmentRow): Shipment {
+  const identity = { id: row.id, orderId: row.order_id };
+  // The table's checks hold what a state needs; the fallbacks only tell the compiler so.
+  const trackingNumber = row.tracking_number ?? '';
+  const dispatchedAt = row.dispatched_at ?? new Date(0);
+  const deliveredAt = row.delivered_at ?? new Date(0);
+  switch (row.status) {
+    case 'created':
+    case 'cancelled':
+      return { ...identity, status: row.status, trackingNumber };
+    case 'dispatched':
+      return { ...identity, status: 'dispatched', trackingNumber, dispatchedAt };
+    case 'delivered':
+      return { ...identity, status: 'delivered', trackingNumber, dispatchedAt, deliveredAt };
+    case 'forestalled':
+      return { ...identity, status: 'forestalled' };
+  }
+}

@@ -1,0 +1,20 @@
+import type { ReplyOf } from '@flotilla/contracts-protocol';
+import { ListOrders } from '@flotilla/contracts-tracking';
+import { QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { readCursor, writeCursor } from '../../domain/cursor.ts';
+import { OrderViewsRepository } from '../../persistence/order-views.repository.ts';
+
+@QueryHandler(ListOrders)
+export class ListOrdersHandler implements IQueryHandler<ListOrders> {
+  constructor(private readonly views: OrderViewsRepository) {}
+
+  async execute({ payload: { customerId, status, cursor, limit } }: ListOrders): Promise<ReplyOf<ListOrders>> {
+    const after = cursor === undefined ? undefined : readCursor(cursor);
+    if (cursor !== undefined && !after) throw ListOrders.failure('InvalidCursor', { cursor });
+    // One more than asked for tells whether there is a next page.
+    const found = await this.views.list({ customerId, status, after, limit: limit + 1 });
+    const orders = found.slice(0, limit);
+    const last = orders.at(-1);
+    return { orders, ...(found.length > limit && last && { nextCursor: writeCursor(last) }) };
+  }
+}

@@ -1,0 +1,12 @@
+import { readCursor, writeCursor } from './cursor.ts';
+
+describe('a cursor', () => {
+  const cursor = { placedAt: '2026-01-02T03:04:05.678Z', orderId: '0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b' };
+
+  it('survives being an opaque text', () => expect(readCursor(writeCursor(cursor))).toEqual(cursor));
+
+  it.each(['', 'nonsense', Buffer.from('soon x').toString('base64url'), writeCursor(cursor).slice(4)])(
+    'is refused when it is "%s"',
+    (text) => expect(readCursor(text)).toBeUndefined(),
+  );
+});

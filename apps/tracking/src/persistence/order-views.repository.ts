@@ -1,0 +1,216 @@
+import type { OrderStatus } from '@flotilla/contracts-orders';
+import type { OrderView, TimelineEntry } from '@flotilla/contracts-tracking';
+import { UnitOfWork } from '@flotilla/persistence';
+import { Injectable } from '@nestjs/common';
+import { contiguous } from '../domain/contiguous.ts';
+import type { Cursor } from '../domain/cursor.ts';
+
+/** An order without what only its own page shows. */
+export type OrderSummary = Omit<OrderView, 'lines' | 'timeline'>;
+
+/** What an event adds to an order's view. */
+export interface OrderStep {
+  readonly orderId: string;
+  readonly customerId: string;
+  readonly version: number;
+  readonly at: string;
+  readonly event: string;
+  readonly status: OrderStatus;
+  readonly detail: string | undefined;
+  readonly rejectionReason: string | undefined;
+  readonly trackingNumber: string | undefined;
+}
+
+export type PlacedDetails = Pick<OrderView, 'reference' | 'lines' | 'total' | 'shipTo'>;
+
+export interface PaymentEntry {
+  readonly orderId: string;
+  /** What makes the entry one: its kind, and its own key where there are several of it. */
+  readonly entry: string;
+  readonly kind: 'authorised' | 'captured' | 'refunded';
+  readonly amountMinor: number;
+  readonly currency: string;
+}
+
+interface ViewRow {
+  readonly order_id: string;
+  readonly customer_id: string;
+  readonly status: OrderStatus;
+  readonly rejection_reason: OrderView['rejectionReason'] | null;
+  readonly reference: string | null;
+  readonly lines: OrderView['lines'];
+  readonly total_minor: string;
+  readonly currency: string;
+  readonly ship_to: OrderView['shipTo'];
+  readonly tracking_number: string | null;
+  readonly placed_at: Date;
+  readonly updated_at: Date;
+  readonly authorised: string | null;
+  readonly captured: string | null;
+  readonly refunded: string | null;
+}
+
+interface TimelineRow {
+  readonly position: number;
+  readonly at: Date;
+  readonly event: string;
+  readonly status: OrderStatus;
+  readonly detail: string | null;
+}
+
+const summaryColumns = `
+  v.order_id, v.customer_id, v.status, v.rejection_reason, v.reference, v.total_minor, v.currency, v.ship_to,
+  v.tracking_number, v.placed_at, v.updated_at, p.authorised, p.captured, p.refunded`;
+
+const payments = `
+  LEFT JOIN LATERAL (
+    SELECT sum(amount_minor) FILTER (WHERE kind = 'authorised') AS authorised,
+           sum(amount_minor) FILTER (WHERE kind = 'captured') AS captured,
+           sum(amount_minor) FILTER (WHERE kind = 'refunded') AS refunded
+    FROM payment_entries e WHERE e.order_id = v.order_id
+  ) p ON true`;
+
+/** The read side's tables. */
+@Injectable()
+export class OrderViewsRepository {
+  constructor(private readonly unitOfWork: UnitOfWork) {}
+
+  /** Adds a step to an order's timeline and, if it is the newest known, to its view. */
+  async add(step: OrderStep, placed?: PlacedDetails): Promise<void> {
+    await this.unitOfWork.query(
+      `WITH entry AS (
+         INSERT INTO timeline_entries (order_id, position, at, event, status, detail)
+         VALUES ($1, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+       )
+       INSERT INTO order_views AS known
+         (order_id, customer_id, version, updated_at, status, rejection_reason, tracking_number,
+          reference, lines, total_minor, currency, ship_to, placed_at)
+       VALUES ($1, $2, $3, $4, $6, $8, $9, $10, $11, $12, $13, $14, $15)
+       ON CONFLICT (order_id) DO UPDATE SET
+         status = CASE WHEN known.version < excluded.version THEN excluded.status ELSE known.status END,
+         updated_at = greatest(known.updated_at, excluded.updated_at),
+         version = greatest(known.version, excluded.version),
+         rejection_reason = coalesce(excluded.rejection_reason, known.rejection_reason),
+         tracking_number = coalesce(excluded.tracking_number, known.tracking_number),
+         reference = coalesce(excluded.reference, known.reference),
+         lines = coalesce(excluded.lines, known.lines),
+         total_minor = coalesce(excluded.total_minor, known.total_minor),
+         currency = coalesce(excluded.currency, known.currency),
+         ship_to = coalesce(excluded.ship_to, known.ship_to),
+         placed_at = coalesce(excluded.placed_at, known.placed_at)`,
+      [
+        step.orderId,
+        step.customerId,
+        step.version,
+        step.at,
+        step.event,
+        step.status,
+        step.detail ?? null,
+        step.rejectionReason ?? null,
+        step.trackingNumber ?? null,
+        placed?.reference ?? null,
+        placed ? JSON.stringify(placed.lines) : null,
+        placed?.total.amountMinor ?? null,
+        placed?.total.currency ?? null,
+        placed ? JSON.stringify(placed.shipTo) : null,
+        placed ? step.at : null,
+      ],
+    );
+  }
+
+  /** Adds a payment's entry, once. */
+  async addPayment({ orderId, entry, kind, amountMinor, currency }: PaymentEntry): Promise<void> {
+    await this.unitOfWork.query(
+      `INSERT INTO payment_entries (order_id, entry, kind, amount_minor, currency)
+       VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+      [orderId, entry, kind, amountMinor, currency],
+    );
+  }
+
+  /** One order with lines and timeline; only the given customer's, if one is given. */
+  async find(orderId: string, customerId?: string): Promise<OrderView | undefined> {
+    const [row] = await this.unitOfWork.query<ViewRow & { timeline: (Omit<TimelineRow, 'at'> & { at: string })[] }>(
+      `SELECT ${summaryColumns}, v.lines,
+              (SELECT coalesce(json_agg(t ORDER BY t.position), '[]'::json)
+               FROM (SELECT position, at, event, status, detail FROM timeline_entries
+                     WHERE order_id = v.order_id) t) AS timeline
+       FROM order_views v ${payments}
+       WHERE v.order_id = $1 AND v.placed_at IS NOT NULL AND ($2::text IS NULL OR v.customer_id = $2)`,
+      [orderId, customerId ?? null],
+    );
+    if (!row) return undefined;
+    const timeline = row.timeline.map((entry) => toEntry({ ...entry, at: new Date(entry.at) }));
+    return { ...toSummary(row), lines: row.lines, timeline: contiguous(timeline) };
+  }
+
+  /** A page of orders, the newest first. */
+  async list(filter: {
+    readonly customerId: string | undefined;
+    readonly status: OrderStatus | undefined;
+    readonly after: Cursor | undefined;
+    readonly limit: number;
+  }): Promise<OrderSummary[]> {
+    const conditions = ['v.placed_at IS NOT NULL'];
+    const parameters: unknown[] = [filter.limit];
+    const where = (condition: (...places: string[]) => string, ...values: unknown[]): void => {
+      conditions.push(condition(...values.map((value) => `$${parameters.push(value)}`)));
+    };
+    if (filter.customerId !== undefined) where((place) => `v.customer_id = ${place}`, filter.customerId);
+    if (filter.status !== undefined) where((place) => `v.status = ${place}`, filter.status);
+    if (filter.after) {
+      where(
+        (placedAt, orderId) => `(v.placed_at, v.order_id) < (${placedAt}::timestamptz, ${orderId}::uuid)`,
+        filter.after.placedAt,
+        filter.after.orderId,
+      );
+    }
+    const rows = await this.unitOfWork.query<ViewRow>(
+      `SELECT ${summaryColumns} FROM order_views v ${payments}
+       WHERE ${conditions.join(' AND ')} ORDER BY v.placed_at DESC, v.order_id DESC LIMIT $1`,
+      parameters,
+    );
+    return rows.map(toSummary);
+  }
+
+  /** What happened to an order after a position; undefined for an unknown order. */
+  async timeline(
+    orderId: string,
+    after: number,
+  ): Promise<{ customerId: string; status: OrderStatus; entries: TimelineEntry[] } | undefined> {
+    const rows = await this.unitOfWork.query<Partial<TimelineRow> & { customer_id: string; view_status: OrderStatus }>(
+      `SELECT v.customer_id, v.status AS view_status, t.position, t.at, t.event, t.status, t.detail
+       FROM order_views v LEFT JOIN timeline_entries t ON t.order_id = v.order_id AND t.position > $2
+       WHERE v.order_id = $1 AND v.placed_at IS NOT NULL`,
+      [orderId, after],
+    );
+    const [first] = rows;
+    if (!first) return undefined;
+    // The outer join makes one row without an entry when there is none.
+    const entries = rows.flatMap((row) => (row.position == null ? [] : [toEntry(row as TimelineRow)]));
+    return { customerId: first.customer_id, status: first.view_status, entries: contiguous(entries, after) };
+  }
+}
+
+function toSummary(row: ViewRow): OrderSummary {
+  const money = (amount: string | null): OrderView['total'] => ({
+    amountMinor: Number(amount ?? 0),
+    currency: row.currency,
+  });
+  return {
+    orderId: row.order_id,
+    customerId: row.customer_id,
+    status: row.status,
+    ...(row.rejection_reason !== null && { rejectionReason: row.rejection_reason }),
+    ...(row.reference !== null && { reference: row.reference }),
+    total: money(row.total_minor),
+    shipTo: row.ship_to,
+    ...(row.tracking_number !== null && { trackingNumber: row.tracking_number }),
+    payment: { authorised: money(row.authorised), captured: money(row.captured), refunded: money(row.refunded) },
+    placedAt: row.placed_at.toISOString(),
+    updatedAt: row.updated_at.toISOString(),
+  };
+}
+
+function toEntry({ position, at, event, status, detail }: TimelineRow): TimelineEntry {
+  return { position, at: at.toISOString(), event, status, ...(detail !== null && { detail }) };
+}

@@ -1,0 +1,3 @@
+import { defineConfig } from '@flotilla/service';
+
+export class TrackingConfig extends defineConfig({}) {}

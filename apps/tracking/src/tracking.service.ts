@@ -1,0 +1,33 @@
+import {
+  OrderAwaitingReview,
+  OrderCancelled,
+  OrderCompleted,
+  OrderConfirmed,
+  OrderPlaced,
+  OrderRejected,
+  OrderReviewed,
+  OrderShipped,
+} from '@flotilla/contracts-orders';
+import { PaymentAuthorised, PaymentCaptured, PaymentRefunded } from '@flotilla/contracts-payments';
+import { defineService } from '@flotilla/contracts-protocol';
+import { GetOrder, GetTimeline, ListOrders } from '@flotilla/contracts-tracking';
+
+export const trackingService = defineService({
+  name: 'tracking',
+  handles: [GetOrder, ListOrders, GetTimeline],
+  reacts: {
+    'order-view': {
+      events: [
+        OrderPlaced,
+        OrderAwaitingReview,
+        OrderReviewed,
+        OrderConfirmed,
+        OrderShipped,
+        OrderCompleted,
+        OrderRejected,
+        OrderCancelled,
+      ],
+    },
+    'payment-view': { events: [PaymentAuthorised, PaymentCaptured, PaymentRefunded] },
+  },
+});

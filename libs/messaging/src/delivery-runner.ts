@@ -1,0 +1,377 @@
+import { errorCode, errorMessage, type Clock } from '@flotilla/kernel';
+import type { Delivery, IncomingMessage } from './broker.ts';
+import type { ResolvedConsumeOptions } from './consume.options.ts';
+import {
+  attemptRecord,
+  deadLetterOf,
+  replayHeader,
+  type AttemptRecord,
+  type DeadLetterMessage,
+} from './dead-letter.ts';
+import { decodeMessage } from './message.ts';
+import { DeliveryCountExceededError } from './messaging.errors.ts';
+import type { MessagingLog } from './messaging-log.ts';
+import type { MessagingMetrics } from './messaging-metrics.ts';
+import { settlementOf } from './settlement.ts';
+
+/** A delivery as the broker's client gives it, with the means to settle it. */
+export interface RawDelivery {
+  readonly subject: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array;
+  readonly attempt: number;
+  readonly stream: string;
+  readonly sequence: number;
+  readonly pending: number;
+  ack(): void;
+  nak(delayMs: number): void;
+  term(reason: string): void;
+  working(): void;
+  /** The runner no longer holds it: there is room for another. */
+  released(): void;
+}
+
+export interface DeliveryRunnerOptions {
+  /** The consumer's name, without a partition. */
+  readonly consumer: string;
+  readonly options: ResolvedConsumeOptions;
+  readonly handler: (delivery: Delivery) => Promise<void>;
+  /** Stores a dead letter durably, or rejects. */
+  readonly publishDeadLetter: (message: DeadLetterMessage) => Promise<void>;
+  readonly clock: Clock;
+  readonly metrics: MessagingMetrics;
+  readonly log: MessagingLog;
+}
+
+/** A delay for what is given back without having failed: another process may take it at once. */
+const GIVE_BACK_MS = 50;
+const MAX_REMEMBERED_FAILURES = 2_000;
+const MAX_HISTORY = 10;
+
+/**
+ * Runs the handler for the deliveries of one consumption: per key one after another, at most `maxInFlight` at once,
+ * and settles each. Knows nothing of NATS; the in-memory broker has the same.
+ */
+export class DeliveryRunner {
+  readonly #setup: DeliveryRunnerOptions;
+  /** Everything received and not settled, by stream sequence. */
+  readonly #held = new Map<number, HeldDelivery>();
+  /** Keys that have a delivery ready or running, and those behind it. */
+  readonly #byKey = new Map<string, HeldDelivery[]>();
+  readonly #failures = new Map<number, Failures>();
+  #ready: HeldDelivery[] = [];
+  #readyFrom = 0;
+  #running = 0;
+  #stopping = false;
+  #idle: (() => void) | undefined;
+
+  constructor(setup: DeliveryRunnerOptions) {
+    this.#setup = setup;
+  }
+
+  /** Handlers running. */
+  get inFlight(): number {
+    return this.#running;
+  }
+
+  receive(raw: RawDelivery): void {
+    const { metrics, consumer } = this.#setup;
+    if (raw.attempt > 1) metrics.redelivered(consumer);
+    const before = this.#held.get(raw.sequence);
+    if (before !== undefined) {
+      // The broker lost patience while it is here: settle the newest delivery, do not run it twice.
+      before.replaceRaw(raw);
+      return;
+    }
+    if (this.#stopping) {
+      this.#giveBack(raw);
+      return;
+    }
+    const held = new HeldDelivery(raw, this.#setup.clock);
+    this.#held.set(raw.sequence, held);
+    const queue = this.#byKey.get(held.key);
+    if (queue !== undefined) {
+      queue.push(held);
+      return;
+    }
+    this.#byKey.set(held.key, []);
+    this.#ready.push(held);
+    this.#pump();
+  }
+
+  /** Tells the broker that everything held for longer than `everyMs` without a word is still worked on. */
+  heartbeat(everyMs: number): void {
+    const now = this.#setup.clock.monotonicMs();
+    for (const held of this.#held.values()) {
+      if (now - held.heardAtMs < everyMs || held.stalled) continue;
+      if (held.startedAtMs !== undefined && now - held.startedAtMs > this.#setup.options.stalledAfterMs) {
+        held.stalled = true;
+        this.#setup.metrics.stalled(this.#setup.consumer);
+        this.#setup.log.error(
+          { ...this.#facts(held), runsForMs: Math.round(now - held.startedAtMs) },
+          'A handler is stuck: the message will be delivered again elsewhere',
+        );
+        continue;
+      }
+      held.working();
+    }
+  }
+
+  /**
+   * Starts nothing more, gives back what has not started, waits up to `drainMs` for the handlers that run and gives
+   * their messages back after that.
+   */
+  async stop(drainMs: number): Promise<void> {
+    this.#stopping = true;
+    for (const held of this.#held.values()) {
+      if (held.startedAtMs !== undefined) continue;
+      this.#held.delete(held.sequence);
+      this.#giveBack(held.raw);
+    }
+    this.#ready = [];
+    this.#readyFrom = 0;
+    this.#byKey.clear();
+    if (this.#running > 0) {
+      const patience = new AbortController();
+      const idle = new Promise<void>((resolve) => (this.#idle = resolve));
+      await Promise.race([idle, this.#setup.clock.sleep(drainMs, patience.signal)]);
+      patience.abort();
+    }
+    for (const held of this.#held.values()) {
+      held.abandoned = true;
+      this.#setup.log.warn(
+        this.#facts(held),
+        'Stopped while a handler runs: its message is given back, what it still does will be recognised as done',
+      );
+      this.#giveBack(held.raw);
+    }
+    this.#held.clear();
+  }
+
+  #pump(): void {
+    while (this.#running < this.#setup.options.maxInFlight && this.#readyFrom < this.#ready.length) {
+      const next = this.#ready[this.#readyFrom++] as HeldDelivery;
+      if (this.#readyFrom > 64 && this.#readyFrom * 2 > this.#ready.length) {
+        this.#ready.splice(0, this.#readyFrom);
+        this.#readyFrom = 0;
+      }
+      this.#running++;
+      next.startedAtMs = this.#setup.clock.monotonicMs();
+      void this.#run(next);
+    }
+  }
+
+  async #run(held: HeldDelivery): Promise<void> {
+    const { options, consumer, handler } = this.#setup;
+    try {
+      if (held.failure !== undefined) {
+        await this.#bury(held, held.failure);
+      } else if (held.raw.attempt > options.maxAttempts) {
+        const known = this.#failures.get(held.sequence)?.last;
+        await this.#bury(held, known ?? new DeliveryCountExceededError(held.raw.attempt, options.maxAttempts));
+      } else if (isForOther(held.raw.headers, consumer)) {
+        this.#settle(held, () => held.raw.ack());
+      } else {
+        await handler(held);
+        this.#failures.delete(held.sequence);
+        this.#settle(held, () => held.raw.ack());
+      }
+    } catch (error) {
+      await this.#failed(held, error);
+    } finally {
+      this.#finished(held);
+    }
+  }
+
+  async #failed(held: HeldDelivery, error: unknown): Promise<void> {
+    if (held.abandoned) return;
+    const { options, consumer, metrics, log } = this.#setup;
+    this.#remember(held, error);
+    const settlement = settlementOf(error, held.raw.attempt, options);
+    if (settlement.kind === 'dead-letter') {
+      await this.#bury(held, error);
+      return;
+    }
+    const { delayMs } = settlement;
+    metrics.retried(consumer, errorCode(error));
+    log.warn(
+      { ...this.#facts(held), errorCode: errorCode(error), error: errorMessage(error), delayMs },
+      'A handler failed: the message will be delivered again',
+    );
+    this.#settle(held, () => held.raw.nak(delayMs));
+  }
+
+  /** Dead letter first, settled after that: a failure in between delivers the message again, it is never lost. */
+  async #bury(held: HeldDelivery, error: unknown): Promise<void> {
+    if (held.abandoned) return;
+    const { options, consumer, publishDeadLetter, metrics, log, clock } = this.#setup;
+    const code = errorCode(error);
+    try {
+      if (held.readable) await options.onDeadLetter?.(held, error);
+      const history = this.#failures.get(held.sequence)?.records ?? [];
+      await publishDeadLetter(
+        deadLetterOf({ ...held.source, service: options.service, consumer }, error, history, new Date(clock.now())),
+      );
+    } catch (failure) {
+      metrics.deadLetterFailed(consumer);
+      // Kept for the next delivery, which exceeds the attempts and goes straight to the dead letters again.
+      this.#remember(held, error, false);
+      log.error(
+        { ...this.#facts(held), errorCode: code, failure: errorMessage(failure) },
+        'A dead letter could not be written: the message is given back',
+      );
+      const { initialMs, maxMs } = options.backoff;
+      const delayMs = Math.max(1, Math.min(maxMs, initialMs * 2 ** Math.min(held.raw.attempt, 30)));
+      this.#settle(held, () => held.raw.nak(delayMs));
+      return;
+    }
+    this.#failures.delete(held.sequence);
+    metrics.deadLettered(consumer, code);
+    log.error(
+      { ...this.#facts(held), errorCode: code, error: errorMessage(error) },
+      'A message became a dead letter: see `fleet dlq list`',
+    );
+    this.#settle(held, () => held.raw.term(code));
+  }
+
+  #finished(held: HeldDelivery): void {
+    this.#running--;
+    if (!held.abandoned && this.#held.delete(held.sequence)) held.raw.released();
+    const queue = this.#byKey.get(held.key);
+    const next = queue?.shift();
+    if (next !== undefined) this.#ready.push(next);
+    else this.#byKey.delete(held.key);
+    if (this.#stopping) {
+      if (this.#running === 0) this.#idle?.();
+      return;
+    }
+    this.#pump();
+  }
+
+  #settle(held: HeldDelivery, action: () => void): void {
+    if (held.abandoned) return;
+    try {
+      action();
+    } catch (error) {
+      // The connection is closed: the broker delivers it again, and it is recognised.
+      this.#setup.log.warn({ ...this.#facts(held), error: errorMessage(error) }, 'A message could not be settled');
+    }
+  }
+
+  #giveBack(raw: RawDelivery): void {
+    try {
+      raw.nak(GIVE_BACK_MS);
+    } catch (error) {
+      this.#setup.log.warn(
+        { consumer: this.#setup.consumer, sequence: raw.sequence, error: errorMessage(error) },
+        'A message could not be given back: it comes again when the broker loses patience',
+      );
+    }
+    raw.released();
+  }
+
+  #remember(held: HeldDelivery, error: unknown, record = true): void {
+    const before = this.#failures.get(held.sequence);
+    const records = before?.records ?? [];
+    if (record) {
+      records.push(attemptRecord(held.raw.attempt, error, new Date(this.#setup.clock.now())));
+      if (records.length > MAX_HISTORY) records.shift();
+    }
+    // Re-inserted, so that the oldest entry is the one that is dropped.
+    this.#failures.delete(held.sequence);
+    this.#failures.set(held.sequence, { records, last: error });
+    if (this.#failures.size > MAX_REMEMBERED_FAILURES) {
+      const oldest = this.#failures.keys().next();
+      if (!oldest.done) this.#failures.delete(oldest.value);
+    }
+  }
+
+  #facts(held: HeldDelivery): object {
+    const { stream, sequence, attempt, subject, headers } = held.raw;
+    return {
+      consumer: this.#setup.consumer,
+      stream,
+      sequence,
+      attempt,
+      subject,
+      messageId: headers['ce-id'],
+      type: headers['ce-type'],
+      correlationId: headers['ce-correlationid'],
+    };
+  }
+}
+
+interface Failures {
+  readonly records: AttemptRecord[];
+  readonly last: unknown;
+}
+
+class HeldDelivery implements Delivery {
+  raw: RawDelivery;
+  readonly sequence: number;
+  readonly key: string;
+  /** Why the message cannot be given to a handler. */
+  readonly failure: unknown;
+  heardAtMs: number;
+  startedAtMs: number | undefined;
+  stalled = false;
+  abandoned = false;
+  readonly #message: IncomingMessage | undefined;
+  readonly #clock: Clock;
+
+  constructor(raw: RawDelivery, clock: Clock) {
+    this.raw = raw;
+    this.#clock = clock;
+    this.sequence = raw.sequence;
+    this.heardAtMs = clock.monotonicMs();
+    try {
+      this.#message = decodeMessage(raw.subject, raw.headers, raw.body);
+      this.key = this.#message.envelope.subject;
+    } catch (error) {
+      this.failure = error;
+      this.key = `\0${raw.sequence}`;
+    }
+  }
+
+  get readable(): boolean {
+    return this.#message !== undefined;
+  }
+
+  get message(): IncomingMessage {
+    if (this.#message === undefined) throw this.failure;
+    return this.#message;
+  }
+
+  get attempt(): number {
+    return this.raw.attempt;
+  }
+
+  get stream(): string {
+    return this.raw.stream;
+  }
+
+  get pending(): number {
+    return this.raw.pending;
+  }
+
+  get source(): Omit<RawDelivery, 'ack' | 'nak' | 'term' | 'working' | 'released'> {
+    const { subject, headers, body, attempt, stream, sequence, pending } = this.raw;
+    return { subject, headers, body, attempt, stream, sequence, pending };
+  }
+
+  working(): void {
+    this.heardAtMs = this.#clock.monotonicMs();
+    this.raw.working();
+  }
+
+  replaceRaw(raw: RawDelivery): void {
+    this.raw.released();
+    this.raw = raw;
+    this.heardAtMs = this.#clock.monotonicMs();
+  }
+}
+
+function isForOther(headers: Readonly<Record<string, string>>, consumer: string): boolean {
+  const target = headers[replayHeader.replayFor];
+  return target !== undefined && target !== consumer;
+}

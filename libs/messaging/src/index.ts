@@ -1,0 +1,103 @@
+// the seam
+export type {
+  Broker,
+  BrokerHealth,
+  ConsumeOptions,
+  ConsumerName,
+  Consumption,
+  ConsumptionState,
+  Delivery,
+  IncomingMessage,
+  OutgoingMessage,
+  OutgoingReply,
+  PublishReceipt,
+  RequestOptions,
+  ServeOptions,
+  ServiceAnnouncement,
+  Stoppable,
+  StopOptions,
+  WatchedMessage,
+} from './broker.ts';
+export { decodeMessage } from './message.ts';
+export { settlementOf, type Settlement, type SettlementOptions } from './settlement.ts';
+
+// NATS
+export { NatsBroker, type NatsBrokerOptions } from './nats/nats-broker.ts';
+export {
+  connectNats,
+  inboxPrefixOf,
+  type ConnectNatsOptions,
+  type NatsCredentials,
+  type NatsTls,
+} from './nats/connect-nats.ts';
+export type { PullOptions } from './nats/pull-loop.ts';
+export { assertServerVersion, OLDEST_SERVER } from './nats/server-version.ts';
+
+// in memory, for tests
+export { InMemoryBroker, InMemoryNetwork, type InMemoryBrokerOptions } from './memory/in-memory-broker.ts';
+export type { StoredMessage } from './memory/memory-stream.ts';
+
+// topology
+export {
+  commandConsumer,
+  MANAGED_METADATA,
+  partitionConsumer,
+  reactionConsumer,
+  replyConsumer,
+  topologyOf,
+  type ConsumerSpec,
+  type StreamSpec,
+  type Topology,
+  type TopologyOptions,
+} from './topology.ts';
+export {
+  provision,
+  verifyTopology,
+  type ProvisionOptions,
+  type ProvisionReport,
+  type VerifyOptions,
+} from './provision.ts';
+
+export {
+  operatorPermissions,
+  permissionsOf,
+  type BrokerPermissions,
+  type PermissionsOptions,
+} from './permissions.ts';
+
+// dead letters
+export {
+  DeadLetters,
+  type DeadLetter,
+  type ListDeadLettersOptions,
+  type ReplayOptions,
+} from './dead-letters.ts';
+export { deadLetterHeader, replayHeader, type AttemptRecord } from './dead-letter.ts';
+
+// observation
+export { noMessagingMetrics, type HealReason, type MessagingMetrics } from './messaging-metrics.ts';
+export { stderrLog, type MessagingLog } from './messaging-log.ts';
+
+// errors
+export {
+  BrokerUnavailableError,
+  DeadLetterNotFoundError,
+  DeadlineExceededError,
+  DeliveryCountExceededError,
+  InvalidHeaderError,
+  InvalidMessagingOptionsError,
+  MessageTooLargeError,
+  MissingTopologyError,
+  NoRespondersError,
+  NoStreamError,
+  OverloadedError,
+  ProvisioningDriftError,
+  PublishRefusedError,
+  PublishTimeoutError,
+  RequestAbortedError,
+  RequestTimeoutError,
+  UndecodableMessageError,
+  UnknownMessageError,
+  UnsupportedServerError,
+  type Drift,
+} from './messaging.errors.ts';

@@ -1,0 +1,13 @@
+import { InMemoryNetwork } from '../index.ts';
+import { brokerConformance } from '../testing/index.ts';
+import { silentLog } from '../testing/silent-log.ts';
+
+brokerConformance('in memory', async () => {
+  const network = new InMemoryNetwork({ streams: [], consumers: [] });
+  return {
+    provision: async (topology) => network.provision(topology),
+    connect: async (service) => network.connect(service, { log: silentLog }),
+    deadLetters: async () => network.messages('DLQ'),
+    dispose: async () => undefined,
+  };
+});

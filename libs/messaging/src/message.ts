@@ -1,0 +1,46 @@
+import { decodeEnvelope, envelopeHeader, type Envelope } from '@flotilla/contracts-protocol';
+import type { IncomingMessage } from './broker.ts';
+import { UndecodableMessageError } from './messaging.errors.ts';
+
+const decoder = new TextDecoder('utf-8', { fatal: true });
+
+/** A message whose envelope is decoded and whose body is read on demand. */
+export class DecodedMessage implements IncomingMessage {
+  readonly subject: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly envelope: Envelope;
+  readonly body: Uint8Array;
+
+  constructor(subject: string, headers: Readonly<Record<string, string>>, body: Uint8Array, envelope: Envelope) {
+    this.subject = subject;
+    this.headers = headers;
+    this.body = body;
+    this.envelope = envelope;
+  }
+
+  json(): unknown {
+    if (this.body.length === 0) return undefined;
+    try {
+      return JSON.parse(decoder.decode(this.body));
+    } catch (error) {
+      throw new UndecodableMessageError(this.subject, error);
+    }
+  }
+}
+
+/** Decodes the envelope; throws `MalformedEnvelopeError`. */
+export function decodeMessage(
+  subject: string,
+  headers: Readonly<Record<string, string>>,
+  body: Uint8Array,
+): DecodedMessage {
+  return new DecodedMessage(subject, headers, body, decodeEnvelope(headerLookup(headers)));
+}
+
+/** Some clients write header names in another case: looked at only when the plain name is not there. */
+function headerLookup(headers: Readonly<Record<string, string>>): (name: string) => string | undefined {
+  if (envelopeHeader.id in headers) return (name) => headers[name];
+  const lower: Record<string, string> = {};
+  for (const name in headers) lower[name.toLowerCase()] = headers[name] as string;
+  return (name) => lower[name];
+}

@@ -1,0 +1,558 @@
+import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream';
+import { PermissionViolationError, type Msg, type NatsConnection, type Status } from '@nats-io/nats-core';
+import { encodeEnvelope, envelopeHeader, failureBody, type ReplyOutcome } from '@flotilla/contracts-protocol';
+import { errorMessage, newId, PARTITIONS, systemClock, type Clock } from '@flotilla/kernel';
+import type {
+  Broker,
+  BrokerHealth,
+  ConsumeOptions,
+  ConsumerName,
+  Consumption,
+  Delivery,
+  IncomingMessage,
+  OutgoingMessage,
+  OutgoingReply,
+  PublishReceipt,
+  RequestOptions,
+  ServeOptions,
+  ServiceAnnouncement,
+  Stoppable,
+  StopOptions,
+  WatchedMessage,
+} from '../broker.ts';
+import { resolveConsumeOptions } from '../consume.options.ts';
+import { DEAD_LETTER_HEADROOM_BYTES, deadLetterHeader, type DeadLetterMessage } from '../dead-letter.ts';
+import { DeliveryRunner } from '../delivery-runner.ts';
+import { decodeMessage } from '../message.ts';
+import {
+  BrokerUnavailableError,
+  MessageTooLargeError,
+  NoRespondersError,
+  NoStreamError,
+  PublishRefusedError,
+  PublishTimeoutError,
+  RequestAbortedError,
+  RequestTimeoutError,
+} from '../messaging.errors.ts';
+import { stderrLog, type MessagingLog } from '../messaging-log.ts';
+import { noMessagingMetrics, type MessagingMetrics } from '../messaging-metrics.ts';
+import { RequestServer } from '../request-server.ts';
+import { partitionConsumer } from '../topology.ts';
+import { connectNats, inboxPrefixOf, type ConnectNatsOptions } from './connect-nats.ts';
+import { fromNatsHeaders, toNatsHeaders } from './nats-headers.ts';
+import { NatsConsumption } from './nats-consumption.ts';
+import { PullLoop, type PullOptions } from './pull-loop.ts';
+import { isNoResponders, ReplyDesk } from './reply-desk.ts';
+import { announceService, type EndpointFacts } from './service-announcer.ts';
+
+export interface NatsBrokerOptions extends Omit<ConnectNatsOptions, 'inboxPrefix'> {
+  /** The service that it works for: the source of its failures, the owner of its dead letters. */
+  readonly service: string;
+  /** How long a stream may take to acknowledge a message, in milliseconds. Default 5,000. */
+  readonly publishTimeoutMs?: number;
+  readonly pull?: Partial<PullOptions>;
+  readonly metrics?: MessagingMetrics;
+  readonly log?: MessagingLog;
+}
+
+const DEFAULT_DRAIN_MS = 10_000;
+const PROBE_MS = 2_000;
+
+/** The {@link Broker} on NATS: core NATS for requests, JetStream for everything durable. */
+export class NatsBroker implements Broker {
+  /** For provisioning, verification and dead letters. */
+  readonly connection: NatsConnection;
+  readonly #service: string;
+  readonly #inboxPrefix: string;
+  readonly #clock: Clock;
+  readonly #metrics: MessagingMetrics;
+  readonly #log: MessagingLog;
+  readonly #publishTimeoutMs: number;
+  readonly #pull: PullOptions;
+  readonly #replies: ReplyDesk;
+  readonly #manager: JetStreamManager;
+  readonly #consumptions = new Set<NatsConsumption>();
+  readonly #stoppables = new Set<Stoppable>();
+  readonly #endpoints = new Map<string, EndpointFacts>();
+  #connected = true;
+  #disconnectReason = 'disconnected from the server';
+  #jetstreamProblem: string | undefined;
+  #probing = false;
+  #sweeping = false;
+  #closing: Promise<void> | undefined;
+
+  private constructor(connection: NatsConnection, manager: JetStreamManager, options: NatsBrokerOptions) {
+    this.connection = connection;
+    this.#manager = manager;
+    this.#service = options.service;
+    this.#inboxPrefix = inboxPrefixOf(options.service);
+    this.#clock = options.clock ?? systemClock;
+    this.#metrics = options.metrics ?? noMessagingMetrics;
+    this.#log = options.log ?? stderrLog;
+    this.#publishTimeoutMs = options.publishTimeoutMs ?? 5_000;
+    this.#pull = { expiresMs: 30_000, heartbeatMs: 10_000, ...options.pull };
+    this.#replies = new ReplyDesk(connection, this.#inboxPrefix, this.#clock);
+    void this.#watchStatus();
+    void connection.closed().then((error) => this.#onClosed(error));
+  }
+
+  /** Connects; see {@link connectNats} for the errors. From then on it reconnects for ever. */
+  static async connect(options: NatsBrokerOptions): Promise<NatsBroker> {
+    const connection = await connectNats({ ...options, inboxPrefix: inboxPrefixOf(options.service) });
+    const manager = await jetstreamManager(connection, { checkAPI: false });
+    return new NatsBroker(connection, manager, options);
+  }
+
+  async publish(message: OutgoingMessage): Promise<PublishReceipt> {
+    return this.#publish(
+      message.subject,
+      { ...message.headers, 'Nats-Msg-Id': message.id },
+      Buffer.from(message.body),
+      DEAD_LETTER_HEADROOM_BYTES,
+    );
+  }
+
+  async request(message: OutgoingMessage, options: RequestOptions): Promise<IncomingMessage> {
+    const { subject } = message;
+    const { timeoutMs, signal } = options;
+    if (signal?.aborted) throw new RequestAbortedError(subject, signal.reason);
+    this.#assertConnected(`Request to ${subject}`);
+    const headers = toNatsHeaders(message.headers);
+    const body = Buffer.from(message.body);
+    this.#assertSize(subject, message.headers, body, 0);
+    return new Promise((resolve, reject) => {
+      const settled = (): void => signal?.removeEventListener('abort', aborted);
+      const reply = this.#replies.expect(
+        subject,
+        timeoutMs,
+        (answer) => {
+          settled();
+          if (isNoResponders(answer)) reject(new NoRespondersError(subject));
+          else resolveWith(() => readReply(answer, message), resolve, reject);
+        },
+        (error) => {
+          settled();
+          reject(error);
+        },
+        () => new RequestTimeoutError(subject, timeoutMs),
+      );
+      const aborted = (): void => {
+        this.#replies.cancel(reply);
+        reject(new RequestAbortedError(subject, signal?.reason));
+      };
+      signal?.addEventListener('abort', aborted, { once: true });
+      this.#send(subject, body, headers, reply, (error) => {
+        settled();
+        reject(error);
+      });
+    });
+  }
+
+  async serve(
+    subject: string,
+    options: ServeOptions,
+    handler: (message: IncomingMessage) => Promise<OutgoingReply>,
+  ): Promise<Stoppable> {
+    const server = new RequestServer({
+      subject,
+      service: this.#service,
+      maxInFlight: options.maxInFlight,
+      handler,
+      clock: this.#clock,
+      metrics: this.#metrics,
+      log: this.#log,
+    });
+    const answer = async (message: Msg): Promise<void> => {
+      const reply = await server.answer(message.subject, fromNatsHeaders(message.headers), message.data);
+      try {
+        message.respond(reply.body, { headers: toNatsHeaders(withServiceError(reply.headers)) });
+      } catch (error) {
+        this.#log.error({ subject, error: errorMessage(error) }, 'An answer could not be sent');
+      }
+    };
+    const subscription = this.connection.subscribe(subject, {
+      queue: options.queue,
+      callback: (error, message) => {
+        if (error === null) void answer(message);
+        else this.#log.error({ subject, error: errorMessage(error) }, 'Requests cannot be served');
+      },
+    });
+    this.#endpoints.set(subject, { queue: options.queue, stats: server.stats });
+    // The server has the subscription before anybody is told that the service is ready.
+    await this.connection.flush();
+    return this.#stoppable(async (drainMs) => {
+      this.#endpoints.delete(subject);
+      if (!this.connection.isClosed()) await subscription.drain();
+      await server.drained(drainMs);
+    });
+  }
+
+  async consume(
+    consumer: ConsumerName,
+    input: ConsumeOptions,
+    handler: (delivery: Delivery) => Promise<void>,
+  ): Promise<Consumption> {
+    const options = resolveConsumeOptions(consumer.name, this.#service, input);
+    const runner = new DeliveryRunner({
+      consumer: consumer.name,
+      options,
+      handler,
+      publishDeadLetter: (message) => this.#publishDeadLetter(message),
+      clock: this.#clock,
+      metrics: this.#metrics,
+      log: this.#log,
+    });
+    const names = options.ordered
+      ? Array.from({ length: PARTITIONS }, (_, partition) => partitionConsumer(consumer.name, partition))
+      : [consumer.name];
+    const consumption = new NatsConsumption(
+      runner,
+      names.map(
+        (name) => (receive) =>
+          new PullLoop({
+            connection: this.connection,
+            manager: this.#manager,
+            inboxPrefix: this.#inboxPrefix,
+            stream: consumer.stream,
+            name,
+            bufferSize: Math.max(2, options.maxInFlight * 2),
+            receive,
+            clock: this.#clock,
+            metrics: this.#metrics,
+            log: this.#log,
+            ...this.#pull,
+          }),
+      ),
+      (pending) => this.#metrics.pending(consumer.name, pending),
+      (stopped) => this.#consumptions.delete(stopped),
+    );
+    this.#consumptions.add(consumption);
+    await consumption.start();
+    this.#keepSweeping();
+    return consumption;
+  }
+
+  async watch(subject: string, handler: (message: WatchedMessage) => void): Promise<Stoppable> {
+    const subscription = this.connection.subscribe(subject, {
+      callback: (error, message) => {
+        if (error !== null) {
+          this.#log.error({ subject, error: errorMessage(error) }, 'The subject cannot be watched');
+          return;
+        }
+        try {
+          handler({ subject: message.subject, headers: fromNatsHeaders(message.headers), body: message.data });
+        } catch (failure) {
+          this.#log.error({ subject, error: errorMessage(failure) }, 'A watcher failed');
+        }
+      },
+    });
+    await this.connection.flush();
+    return this.#stoppable(async () => {
+      if (!this.connection.isClosed()) await subscription.drain();
+    });
+  }
+
+  async announce(announcement: ServiceAnnouncement): Promise<Stoppable> {
+    const announced = announceService(
+      this.connection,
+      announcement,
+      (subject) => this.#endpoints.get(subject),
+      this.#log,
+    );
+    await this.connection.flush();
+    return this.#stoppable(() => announced.stop());
+  }
+
+  health(): BrokerHealth {
+    if (!this.#connected) return { connected: false, jetstream: false, detail: this.#disconnectReason };
+    const problems = [...this.#consumptions].flatMap((consumption) => consumption.problems());
+    if (this.connection.info?.jetstream !== true) problems.unshift('the server has JetStream switched off');
+    if (this.#jetstreamProblem !== undefined) problems.unshift(this.#jetstreamProblem);
+    return problems.length === 0
+      ? { connected: true, jetstream: true }
+      : { connected: true, jetstream: false, detail: problems.join('; ') };
+  }
+
+  close(options: StopOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(options.drainMs ?? DEFAULT_DRAIN_MS);
+    return this.#closing;
+  }
+
+  async #close(drainMs: number): Promise<void> {
+    const running = [...this.#consumptions, ...this.#stoppables];
+    const results = await Promise.allSettled(running.map((each) => each.stop({ drainMs })));
+    for (const result of results) {
+      if (result.status === 'rejected') {
+        this.#log.warn({ error: errorMessage(result.reason) }, 'Something did not stop in good order');
+      }
+    }
+    this.#replies.close(new BrokerUnavailableError('Waiting for an answer', 'the broker was closed'));
+    if (!this.connection.isClosed()) {
+      // Acknowledgements on their way out go first, unless there is nobody to take them.
+      if (this.#connected) await this.#flushed();
+      await this.connection.close();
+    }
+  }
+
+  async #flushed(): Promise<void> {
+    const patience = new AbortController();
+    try {
+      await Promise.race([this.connection.flush(), this.#clock.sleep(1_000, patience.signal)]);
+    } catch (error) {
+      this.#log.warn({ error: errorMessage(error) }, 'Disconnected while closing: some messages will come again');
+    } finally {
+      patience.abort();
+    }
+  }
+
+  async #publish(
+    subject: string,
+    headers: Readonly<Record<string, string>>,
+    body: Uint8Array,
+    headroomBytes: number,
+  ): Promise<PublishReceipt> {
+    this.#assertConnected(`Publishing to ${subject}`);
+    const encoded = toNatsHeaders(headers);
+    this.#assertSize(subject, headers, body, headroomBytes);
+    return new Promise((resolve, reject) => {
+      const reply = this.#replies.expect(
+        subject,
+        this.#publishTimeoutMs,
+        (answer) => resolveWith(() => this.#readReceipt(subject, answer), resolve, reject),
+        reject,
+        () => {
+          this.#jetstreamFailed(`no acknowledgement of a message to ${subject}`);
+          return new PublishTimeoutError(subject, this.#publishTimeoutMs);
+        },
+      );
+      this.#send(subject, body, encoded, reply, reject);
+    });
+  }
+
+  async #publishDeadLetter(message: DeadLetterMessage): Promise<void> {
+    const headers: Record<string, string> = { ...message.headers, 'Nats-Msg-Id': message.id };
+    try {
+      await this.#publish(message.subject, headers, message.body, 0);
+    } catch (error) {
+      if (!(error instanceof MessageTooLargeError)) throw error;
+      // It was published by somebody who left no room: why it died matters more than the trace of it.
+      const { [deadLetterHeader.errorStack]: _stack, [deadLetterHeader.history]: _history, ...rest } = headers;
+      await this.#publish(message.subject, rest, message.body, 0);
+    }
+  }
+
+  #readReceipt(subject: string, answer: Msg): PublishReceipt {
+    if (isNoResponders(answer)) throw new NoStreamError(subject);
+    const receipt = JSON.parse(answer.string()) as {
+      stream?: string;
+      seq?: number;
+      duplicate?: boolean;
+      error?: { code: number; err_code?: number; description?: string };
+    };
+    if (receipt.error !== undefined) {
+      const { code, err_code: errorNumber, description } = receipt.error;
+      this.#metrics.publishRefused(subject);
+      const reason = `${description ?? 'no reason given'} (${errorNumber ?? code})`;
+      this.#log.error({ subject, reason }, 'The stream refused a message');
+      throw new PublishRefusedError(subject, reason);
+    }
+    if (receipt.stream === undefined || receipt.seq === undefined) {
+      throw new PublishRefusedError(subject, `something that is no stream answered: ${answer.string().slice(0, 200)}`);
+    }
+    return { stream: receipt.stream, sequence: receipt.seq, duplicate: receipt.duplicate === true };
+  }
+
+  #send(
+    subject: string,
+    body: Uint8Array,
+    headers: ReturnType<typeof toNatsHeaders>,
+    reply: string,
+    reject: (error: Error) => void,
+  ): void {
+    try {
+      this.connection.publish(subject, body, { headers, reply });
+    } catch (error) {
+      this.#replies.cancel(reply);
+      reject(new BrokerUnavailableError(`Sending to ${subject}`, errorMessage(error), error));
+    }
+  }
+
+  #assertConnected(what: string): void {
+    if (this.#connected) return;
+    // Not buffered: the caller has an outbox or a person waiting, and each knows better what to do.
+    throw new BrokerUnavailableError(what, this.#disconnectReason);
+  }
+
+  #assertSize(
+    subject: string,
+    headers: Readonly<Record<string, string>>,
+    body: Uint8Array,
+    headroomBytes: number,
+  ): void {
+    const maxBytes = (this.connection.info?.max_payload ?? 1_048_576) - headroomBytes;
+    // Headers are counted exactly only when it may matter.
+    if (body.length + 4_096 <= maxBytes && Object.keys(headers).length < 20) return;
+    let bytes = body.length + 12;
+    for (const name in headers) bytes += Buffer.byteLength(`${name}: ${headers[name]}\r\n`);
+    if (bytes > maxBytes) throw new MessageTooLargeError(subject, bytes, maxBytes);
+  }
+
+  #stoppable(stop: (drainMs: number) => Promise<void>): Stoppable {
+    let stopped: Promise<void> | undefined;
+    const stoppable: Stoppable = {
+      stop: (options = {}) => {
+        this.#stoppables.delete(stoppable);
+        stopped ??= stop(options.drainMs ?? DEFAULT_DRAIN_MS);
+        return stopped;
+      },
+    };
+    this.#stoppables.add(stoppable);
+    return stoppable;
+  }
+
+  /** One timer for the heartbeats of everything in flight and for stalled pulls; none when nothing is consumed. */
+  #keepSweeping(): void {
+    if (this.#sweeping || this.#consumptions.size === 0) return;
+    this.#sweeping = true;
+    let everyMs = this.#pull.heartbeatMs;
+    for (const consumption of this.#consumptions) everyMs = Math.min(everyMs, consumption.heartbeatMs);
+    this.#clock.after(Math.min(1_000, Math.max(50, everyMs / 2)), () => {
+      this.#sweeping = false;
+      for (const consumption of this.#consumptions) consumption.sweep();
+      this.#keepSweeping();
+    });
+  }
+
+  async #watchStatus(): Promise<void> {
+    for await (const status of this.connection.status()) this.#onStatus(status);
+  }
+
+  #onStatus(status: Status): void {
+    switch (status.type) {
+      case 'disconnect':
+        this.#connected = false;
+        this.#disconnectReason = `disconnected from ${status.server}, reconnecting`;
+        this.#metrics.disconnected();
+        this.#log.warn({ server: status.server }, 'Disconnected from NATS');
+        this.#replies.rejectAll(new BrokerUnavailableError('Waiting for an answer', 'the connection broke'));
+        for (const consumption of this.#consumptions) consumption.disconnected();
+        break;
+      case 'reconnect':
+        this.#connected = true;
+        this.#metrics.reconnected();
+        this.#log.warn({ server: status.server }, 'Reconnected to NATS');
+        for (const consumption of this.#consumptions) consumption.reconnected();
+        break;
+      case 'error':
+        this.#onError(status.error);
+        break;
+      case 'slowConsumer':
+        this.#metrics.slowConsumer(status.sub.getSubject());
+        this.#log.warn({ subject: status.sub.getSubject(), pending: status.pending }, 'A subscription falls behind');
+        break;
+      case 'staleConnection':
+      case 'ldm':
+        this.#log.warn({ status: status.type }, 'The NATS server is going away');
+        break;
+      case 'reconnecting':
+      case 'update':
+      case 'ping':
+      case 'forceReconnect':
+      case 'close':
+        break;
+    }
+  }
+
+  #onError(error: Error): void {
+    if (error instanceof PermissionViolationError && error.operation === 'publish') {
+      this.#metrics.publishRefused(error.subject);
+      this.#log.error({ subject: error.subject }, 'NATS refused a publication: the user may not publish there');
+      this.#replies.reject(error.subject, new PublishRefusedError(error.subject, 'the user may not publish there'));
+      return;
+    }
+    this.#log.error({ error: errorMessage(error) }, 'NATS reports an error');
+  }
+
+  #onClosed(error: void | Error): void {
+    this.#connected = false;
+    this.#disconnectReason = 'the connection is closed';
+    this.#replies.rejectAll(new BrokerUnavailableError('Waiting for an answer', this.#disconnectReason, error));
+    if (this.#closing === undefined) {
+      this.#log.error({ error: errorMessage(error ?? 'no reason') }, 'The connection to NATS was closed for good');
+    }
+  }
+
+  /** Durable messages do not get through: said in the health until the server answers again. */
+  #jetstreamFailed(problem: string): void {
+    this.#jetstreamProblem = problem;
+    if (this.#probing) return;
+    this.#probing = true;
+    void this.#probe();
+  }
+
+  async #probe(): Promise<void> {
+    try {
+      while (this.#jetstreamProblem !== undefined && this.#closing === undefined && !this.connection.isClosed()) {
+        try {
+          await this.#manager.getAccountInfo();
+          this.#jetstreamProblem = undefined;
+        } catch (error) {
+          this.#jetstreamProblem = `JetStream does not answer: ${errorMessage(error)}`;
+          await this.#clock.sleep(PROBE_MS);
+        }
+      }
+    } finally {
+      this.#probing = false;
+    }
+  }
+}
+
+function resolveWith<T>(read: () => T, resolve: (value: T) => void, reject: (error: unknown) => void): void {
+  try {
+    resolve(read());
+  } catch (error) {
+    reject(error);
+  }
+}
+
+/** The answer to a request. One from a plain client need not have an envelope, or says by NATS's own headers that it failed. */
+function readReply(answer: Msg, request: OutgoingMessage): IncomingMessage {
+  const headers = fromNatsHeaders(answer.headers);
+  if (envelopeHeader.id in headers) return decodeMessage(answer.subject, headers, answer.data);
+  const errorNumber = headers['Nats-Service-Error-Code'];
+  const id = newId();
+  const outcome: ReplyOutcome = errorNumber === undefined ? 'ok' : 'failed';
+  const envelope = encodeEnvelope({
+    id,
+    type: request.headers[envelopeHeader.type] ?? 'unknown',
+    source: 'unknown',
+    time: new Date().toISOString(),
+    subject: request.key,
+    correlationId: request.headers[envelopeHeader.correlationId] ?? request.id,
+    causationId: request.id,
+    outcome,
+  });
+  const body =
+    errorNumber === undefined
+      ? answer.data
+      : Buffer.from(
+          JSON.stringify(
+            failureBody({
+              code: `SERVICE_ERROR_${errorNumber}`,
+              message: headers['Nats-Service-Error'] ?? 'the service gave no reason',
+            }),
+          ),
+        );
+  return decodeMessage(answer.subject, { ...headers, ...envelope }, body);
+}
+
+/** So that `nats request` and clients of the NATS service API see a failure as one. */
+function withServiceError(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const outcome = headers[envelopeHeader.outcome];
+  if (outcome !== 'failed' && outcome !== 'refused') return headers;
+  return {
+    ...headers,
+    'Nats-Service-Error-Code': outcome === 'refused' ? '409' : '500',
+    'Nats-Service-Error': outcome,
+  };
+}

@@ -1,0 +1,93 @@
+import type { Msg } from '@nats-io/nats-core';
+import type { Consumption, ConsumptionState, StopOptions } from '../broker.ts';
+import type { DeliveryRunner } from '../delivery-runner.ts';
+import type { DeliveryFacts } from './ack-subject.ts';
+import { NatsDelivery } from './nats-delivery.ts';
+import type { PullLoop } from './pull-loop.ts';
+
+type MakeLoop = (receive: (message: Msg, facts: DeliveryFacts) => void) => PullLoop;
+
+/** One runner fed by one pull loop, or by one for each partition. */
+export class NatsConsumption implements Consumption {
+  readonly #runner: DeliveryRunner;
+  readonly #loops: readonly PullLoop[];
+  readonly #onSweep: (pending: number) => void;
+  readonly #onStopped: (consumption: NatsConsumption) => void;
+  #stopped: Promise<void> | undefined;
+
+  constructor(
+    runner: DeliveryRunner,
+    makers: readonly MakeLoop[],
+    onSweep: (pending: number) => void,
+    onStopped: (stopped: NatsConsumption) => void,
+  ) {
+    this.#runner = runner;
+    this.#onSweep = onSweep;
+    this.#onStopped = onStopped;
+    this.#loops = makers.map((make) => {
+      const loop: PullLoop = make((message, facts) =>
+        runner.receive(new NatsDelivery(message, facts, () => loop.released())),
+      );
+      return loop;
+    });
+  }
+
+  /** Opens all consumers, or none. */
+  async start(): Promise<void> {
+    const results = await Promise.allSettled(this.#loops.map((loop) => loop.start()));
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed === undefined) return;
+    await this.stop({ drainMs: 0 });
+    throw failed.reason;
+  }
+
+  state(): ConsumptionState {
+    const detail = this.problems().join('; ');
+    return {
+      status: this.#stopped !== undefined ? 'stopped' : detail === '' ? 'running' : 'healing',
+      ...(detail !== '' && { detail }),
+      inFlight: this.#runner.inFlight,
+      pending: this.pending,
+    };
+  }
+
+  problems(): string[] {
+    return this.#loops.flatMap((loop) => (loop.status === 'healing' ? [loop.detail ?? 'healing'] : []));
+  }
+
+  get pending(): number {
+    return this.#loops.reduce((sum, loop) => sum + loop.pending, 0);
+  }
+
+  /** How often the server must hear of what is in flight. */
+  get heartbeatMs(): number {
+    return Math.min(...this.#loops.map((loop) => loop.ackWaitMs)) / 3;
+  }
+
+  sweep(): void {
+    this.#onSweep(this.pending);
+    for (const loop of this.#loops) loop.sweep();
+    this.#runner.heartbeat(this.heartbeatMs);
+  }
+
+  disconnected(): void {
+    for (const loop of this.#loops) loop.disconnected();
+  }
+
+  reconnected(): void {
+    for (const loop of this.#loops) loop.reconnected();
+  }
+
+  stop(options: StopOptions = {}): Promise<void> {
+    this.#stopped ??= this.#stop(options.drainMs ?? 10_000);
+    return this.#stopped;
+  }
+
+  async #stop(drainMs: number): Promise<void> {
+    // The runner first: it gives back what still arrives while the subscriptions end.
+    const drained = this.#runner.stop(drainMs);
+    await Promise.all(this.#loops.map((loop) => loop.stop()));
+    await drained;
+    this.#onStopped(this);
+  }
+}

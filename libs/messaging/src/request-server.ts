@@ -1,0 +1,114 @@
+import { encodeEnvelope, failureBody, type Envelope } from '@flotilla/contracts-protocol';
+import { errorCode, errorMessage, newId, type Clock, type RetryAdvice } from '@flotilla/kernel';
+import type { IncomingMessage, OutgoingReply } from './broker.ts';
+import { decodeMessage } from './message.ts';
+import { DeadlineExceededError, OverloadedError } from './messaging.errors.ts';
+import type { MessagingLog } from './messaging-log.ts';
+import type { MessagingMetrics } from './messaging-metrics.ts';
+
+export interface RequestServerOptions {
+  readonly subject: string;
+  readonly service: string;
+  readonly maxInFlight: number;
+  readonly handler: (message: IncomingMessage) => Promise<OutgoingReply>;
+  readonly clock: Clock;
+  readonly metrics: MessagingMetrics;
+  readonly log: MessagingLog;
+}
+
+/** Numbers of one served subject, as the NATS service API reports them. */
+export interface RequestStats {
+  requests: number;
+  errors: number;
+  processingMs: number;
+  lastError: string;
+}
+
+/** Answers the requests to one subject: bounded, with deadlines, always with an answer. */
+export class RequestServer {
+  readonly stats: RequestStats = { requests: 0, errors: 0, processingMs: 0, lastError: '' };
+  readonly #options: RequestServerOptions;
+  #running = 0;
+  #idle: (() => void) | undefined;
+
+  constructor(options: RequestServerOptions) {
+    this.#options = options;
+  }
+
+  get inFlight(): number {
+    return this.#running;
+  }
+
+  /** Never rejects: what goes wrong is a reply with the outcome `failed`. */
+  async answer(
+    subject: string,
+    headers: Readonly<Record<string, string>>,
+    body: Uint8Array,
+  ): Promise<OutgoingReply> {
+    const { maxInFlight, handler, clock, metrics, log } = this.#options;
+    this.stats.requests++;
+    let message: IncomingMessage | undefined;
+    try {
+      message = decodeMessage(subject, headers, body);
+      if (this.#running >= maxInFlight) {
+        metrics.overloaded(this.#options.subject);
+        throw new OverloadedError(this.#options.subject, maxInFlight);
+      }
+      const { deadline } = message.envelope;
+      if (deadline !== undefined && deadline <= clock.now()) {
+        throw new DeadlineExceededError(this.#options.subject, clock.now() - deadline);
+      }
+    } catch (error) {
+      return this.#failure(message?.envelope, error);
+    }
+    const startedAt = clock.monotonicMs();
+    this.#running++;
+    try {
+      return await handler(message);
+    } catch (error) {
+      log.error(
+        { subject, messageId: message.envelope.id, errorCode: errorCode(error), error: errorMessage(error) },
+        'A request handler failed',
+      );
+      return this.#failure(message.envelope, error);
+    } finally {
+      this.stats.processingMs += clock.monotonicMs() - startedAt;
+      this.#running--;
+      if (this.#running === 0) this.#idle?.();
+    }
+  }
+
+  /** Waits until no request is being handled, at most `drainMs`. */
+  async drained(drainMs: number): Promise<void> {
+    if (this.#running === 0) return;
+    const patience = new AbortController();
+    const idle = new Promise<void>((resolve) => (this.#idle = resolve));
+    await Promise.race([idle, this.#options.clock.sleep(drainMs, patience.signal)]);
+    patience.abort();
+  }
+
+  #failure(request: Envelope | undefined, error: unknown): OutgoingReply {
+    const code = errorCode(error);
+    const message = errorMessage(error);
+    this.stats.errors++;
+    this.stats.lastError = `${code}: ${message}`;
+    const id = newId(this.#options.clock.now());
+    return {
+      headers: encodeEnvelope({
+        id,
+        type: request?.type ?? 'unknown',
+        source: this.#options.service,
+        time: new Date(this.#options.clock.now()).toISOString(),
+        subject: request?.subject ?? id,
+        correlationId: request?.correlationId ?? id,
+        ...(request && { causationId: request.id }),
+        outcome: 'failed',
+      }),
+      body: JSON.stringify(failureBody({ code, message, retry: retryOf(error) })),
+    };
+  }
+}
+
+function retryOf(error: unknown): RetryAdvice {
+  return typeof error === 'object' && error !== null && 'retry' in error && error.retry === 'never' ? 'never' : 'later';
+}

@@ -1,0 +1,255 @@
+import {
+  AckPolicy,
+  DeliverPolicy,
+  DiscardPolicy,
+  ReplayPolicy,
+  RetentionPolicy,
+  StorageType,
+  type ConsumerConfig,
+  type StreamConfig,
+} from '@nats-io/jetstream';
+import { nanos } from '@nats-io/nats-core';
+import {
+  commandFilter,
+  commandStream,
+  contractsOf,
+  DEAD_LETTER_STREAM,
+  eventFilter,
+  eventStream,
+  replyFilter,
+  replyStream,
+  type Contract,
+  type ServiceManifest,
+} from '@flotilla/contracts-protocol';
+import { PARTITIONS } from '@flotilla/kernel';
+
+/** One stream as it must be on the server. */
+export interface StreamSpec {
+  readonly name: string;
+  readonly config: Readonly<Partial<StreamConfig>>;
+}
+
+/** One durable consumer as it must be on the server. */
+export interface ConsumerSpec {
+  readonly stream: string;
+  readonly name: string;
+  readonly config: Readonly<Partial<ConsumerConfig>>;
+}
+
+/** Everything durable that a fleet needs on its broker. */
+export interface Topology {
+  readonly streams: readonly StreamSpec[];
+  readonly consumers: readonly ConsumerSpec[];
+}
+
+export interface TopologyOptions {
+  /** Copies of every stream; 3 on a cluster. Default 1. */
+  readonly replicas?: number;
+  /** How long events are kept, in milliseconds. Default 30 days; longer costs disk, and recovery time of the server. */
+  readonly eventMaxAgeMs?: number;
+  /** The most an event stream keeps; the oldest go first. The server reserves it. Default 1 GiB. */
+  readonly eventMaxBytes?: number;
+  /** The most a queue of commands or replies holds; more is refused and waits in the outbox. Default 256 MiB. */
+  readonly queueMaxBytes?: number;
+  /** The most the dead letters take; none is dropped for another. Default 256 MiB. */
+  readonly deadLetterMaxBytes?: number;
+  /** How long a message id is remembered for de-duplication, in milliseconds. Default 120,000. */
+  readonly duplicateWindowMs?: number;
+  /** How long the server waits for word of a delivered message before it delivers it again. Default 30,000 ms. */
+  readonly ackWaitMs?: number;
+  /** Messages of one consumer in flight in all processes together, at most. Default 2,000. */
+  readonly maxAckPending?: number;
+}
+
+/** Marks streams and consumers as made from contracts, so that stale ones can be told from foreign ones. */
+export const MANAGED_METADATA = { 'flotilla-managed': 'true' } as const;
+
+/** The consumer of a service's commands on `CMD_<owner>`. */
+export function commandConsumer(service: string): string {
+  return service;
+}
+
+/** The consumer of the answers that a service's sagas wait for, on `REPLY_<service>`. */
+export function replyConsumer(service: string): string {
+  return service;
+}
+
+/** The consumer of one reaction of a service on each `EVT_<owner>` it reacts to. */
+export function reactionConsumer(service: string, reaction: string): string {
+  return `${service}-${reaction}`;
+}
+
+/** The consumer of one partition of an ordered reaction. */
+export function partitionConsumer(name: string, partition: number): string {
+  return `${name}-p${String(partition).padStart(2, '0')}`;
+}
+
+const GIB = 1024 ** 3;
+const MIB = 1024 ** 2;
+const DAY_MS = 86_400_000;
+
+/**
+ * Derives the streams and consumers of a fleet from what its services say of themselves; the topology of one
+ * manifest is what that service needs. Pure; the order of the manifests does not matter.
+ */
+export function topologyOf(manifests: readonly ServiceManifest[], options: TopologyOptions = {}): Topology {
+  const commandOwners = new Set<string>();
+  const eventOwners = new Set<string>();
+  const replyServices = new Set<string>();
+  const consumers: ConsumerSpec[] = [];
+
+  for (const manifest of manifests) {
+    const { name } = manifest;
+    const commands = contractsOf(manifest.answers).filter((contract) => contract.kind === 'command');
+    for (const [owner, contracts] of byOwner(commands)) {
+      commandOwners.add(owner);
+      consumers.push(
+        consumerSpec(commandStream(owner), commandConsumer(name), contracts.map((each) => commandFilter(each)), options),
+      );
+    }
+    // The queue is there even when nobody answers yet: what is sent waits in it.
+    for (const { owner } of contractsOf(manifest.sends)) commandOwners.add(owner);
+    if (manifest.sends.length > 0) {
+      replyServices.add(name);
+      consumers.push(consumerSpec(replyStream(name), replyConsumer(name), [replyFilter(name)], options));
+    }
+    for (const { owner } of contractsOf(manifest.publishes)) eventOwners.add(owner);
+    for (const [reaction, { events, ordered }] of Object.entries(manifest.reacts)) {
+      const consumer = reactionConsumer(name, reaction);
+      for (const [owner, contracts] of byOwner(contractsOf(events))) {
+        eventOwners.add(owner);
+        if (ordered === true) consumers.push(...orderedSpecs(eventStream(owner), consumer, contracts, options));
+        else {
+          consumers.push(consumerSpec(eventStream(owner), consumer, contracts.map((each) => eventFilter(each)), options));
+        }
+      }
+    }
+  }
+
+  const streams = [
+    ...[...commandOwners].map((owner) =>
+      queueSpec(commandStream(owner), `cmd.${owner}.>`, `Commands to ${owner}`, options),
+    ),
+    ...[...eventOwners].map((owner) => eventSpec(owner, options)),
+    ...[...replyServices].map((service) =>
+      queueSpec(replyStream(service), replyFilter(service), `Answers to the sagas of ${service}`, options),
+    ),
+    deadLetterSpec(options),
+  ];
+  const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
+  return {
+    streams: streams.sort(byName),
+    consumers: consumers.sort((a, b) => (a.stream === b.stream ? byName(a, b) : a.stream < b.stream ? -1 : 1)),
+  };
+}
+
+function orderedSpecs(
+  stream: string,
+  consumer: string,
+  contracts: readonly Contract[],
+  options: TopologyOptions,
+): ConsumerSpec[] {
+  return Array.from({ length: PARTITIONS }, (_, partition) => {
+    const filters = contracts.map((contract) => eventFilter(contract, partition));
+    // One at a time: whoever gets the next one knows that the one before is done.
+    return consumerSpec(stream, partitionConsumer(consumer, partition), filters, { ...options, maxAckPending: 1 });
+  });
+}
+
+function byOwner(contracts: readonly Contract[]): Map<string, Contract[]> {
+  return Map.groupBy(contracts, ({ owner }) => owner);
+}
+
+function consumerSpec(
+  stream: string,
+  name: string,
+  filters: readonly string[],
+  options: TopologyOptions,
+): ConsumerSpec {
+  return {
+    stream,
+    name,
+    config: {
+      durable_name: name,
+      ack_policy: AckPolicy.Explicit,
+      ack_wait: nanos(options.ackWaitMs ?? 30_000),
+      deliver_policy: DeliverPolicy.All,
+      replay_policy: ReplayPolicy.Instant,
+      filter_subjects: [...filters].sort(),
+      max_ack_pending: options.maxAckPending ?? 2_000,
+      // Attempts are counted by the consumer, who dead-letters; the server would just stop delivering.
+      max_deliver: -1,
+      // As many as the stream.
+      num_replicas: 0,
+      metadata: { ...MANAGED_METADATA },
+    },
+  };
+}
+
+function baseSpec(name: string, subject: string, description: string, options: TopologyOptions): Partial<StreamConfig> {
+  return {
+    name,
+    subjects: [subject],
+    description,
+    storage: StorageType.File,
+    num_replicas: options.replicas ?? 1,
+    duplicate_window: nanos(options.duplicateWindowMs ?? 120_000),
+    max_msgs: -1,
+    max_msg_size: -1,
+    max_msgs_per_subject: -1,
+    max_consumers: -1,
+    no_ack: false,
+    allow_direct: true,
+    allow_rollup_hdrs: false,
+    metadata: { ...MANAGED_METADATA },
+  };
+}
+
+/** Commands and replies: each is kept until it is handled, however long that takes. */
+function queueSpec(name: string, subject: string, description: string, options: TopologyOptions): StreamSpec {
+  return {
+    name,
+    config: {
+      ...baseSpec(name, subject, description, options),
+      retention: RetentionPolicy.Workqueue,
+      // Full means refused: the sender's outbox keeps it and tries again.
+      discard: DiscardPolicy.New,
+      max_age: 0,
+      max_bytes: options.queueMaxBytes ?? 256 * MIB,
+      deny_delete: true,
+      deny_purge: true,
+    },
+  };
+}
+
+function eventSpec(owner: string, options: TopologyOptions): StreamSpec {
+  const name = eventStream(owner);
+  return {
+    name,
+    config: {
+      ...baseSpec(name, `evt.${owner}.>`, `Events of ${owner}`, options),
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.Old,
+      max_age: nanos(options.eventMaxAgeMs ?? 30 * DAY_MS),
+      max_bytes: options.eventMaxBytes ?? GIB,
+      deny_delete: true,
+      deny_purge: true,
+    },
+  };
+}
+
+/** Dead letters stay until a person replays or drops them. */
+function deadLetterSpec(options: TopologyOptions): StreamSpec {
+  return {
+    name: DEAD_LETTER_STREAM,
+    config: {
+      ...baseSpec(DEAD_LETTER_STREAM, 'dlq.>', 'Dead letters of all services', options),
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.New,
+      max_age: 0,
+      max_bytes: options.deadLetterMaxBytes ?? 256 * MIB,
+      deny_delete: false,
+      deny_purge: true,
+    },
+  };
+}

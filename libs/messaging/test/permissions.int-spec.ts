@@ -1,0 +1,104 @@
+import { jetstreamManager } from '@nats-io/jetstream';
+import { startTestNats, until, type TestServer } from '@flotilla/testing';
+import type { EmbeddedNats } from '@flotilla/embedded';
+import {
+  connectNats,
+  inboxPrefixOf,
+  permissionsOf,
+  provision,
+  topologyOf,
+  verifyTopology,
+  type NatsBroker,
+} from '../src/index.ts';
+import {
+  control as controlManifest,
+  conformanceTopology,
+  controlLog,
+  controlScreen,
+  launch,
+  launched,
+  launchRequest,
+  launchRpc,
+  okReply,
+  pad as padManifest,
+  padCommands,
+} from '../src/testing/conformance-messages.ts';
+import { quickBroker } from './nats-harness.ts';
+
+const fleet = [padManifest, controlManifest];
+
+describe('the permissions of a service', () => {
+  let nats: TestServer<EmbeddedNats>;
+  let pad: NatsBroker;
+  let control: NatsBroker;
+
+  beforeAll(async () => {
+    nats = await startTestNats({
+      users: [
+        { user: 'admin', password: 'admin' },
+        ...fleet.map((manifest) => ({
+          user: manifest.name,
+          password: manifest.name,
+          permissions: permissionsOf(manifest, fleet),
+        })),
+      ],
+    });
+    const admin = await connectNats({
+      servers: nats.url,
+      name: 'admin',
+      credentials: { user: 'admin', password: 'admin' },
+    });
+    await provision(admin, conformanceTopology());
+    await admin.close();
+    const connect = (service: string): Promise<NatsBroker> =>
+      quickBroker(nats.url, { service, credentials: { user: service, password: service } });
+    [pad, control] = await Promise.all([connect('pad'), connect('control')]);
+  });
+  afterAll(async () => {
+    await Promise.all([pad.close(), control.close()]);
+    await nats.dispose();
+  });
+
+  it('are enough for what its manifest says', async () => {
+    await verifyTopology(pad.connection, topologyOf([padManifest]), { service: 'pad' });
+    await verifyTopology(control.connection, topologyOf([controlManifest]), { service: 'control' });
+    const seen: string[] = [];
+    await control.consume(controlLog, { maxAttempts: 1 }, async () => {
+      seen.push('log');
+      throw new Error('for the dead letters');
+    });
+    await control.consume(controlScreen, { ordered: true }, async () => void seen.push('screen'));
+    await pad.consume(padCommands, {}, async (delivery) => {
+      delivery.working();
+      await pad.publish(launched('ariane'));
+      const reply = { ...launch('ariane'), subject: 'reply.control.1.ariane' };
+      await pad.publish(reply);
+    });
+    await control.consume({ stream: 'REPLY_control', name: 'control' }, {}, async () => void seen.push('reply'));
+    await control.publish(launch('ariane'));
+    await until(() => seen.length === 3);
+    expect(seen.sort()).toEqual(['log', 'reply', 'screen']);
+    const manager = await jetstreamManager(pad.connection);
+    await until(async () => {
+      const stats = await manager.getAccountInfo();
+      return stats.streams === 4;
+    });
+    await pad.serve(launchRpc, { queue: 'pad', maxInFlight: 1 }, async (request) => okReply(request, 1));
+    await pad.announce({ name: 'pad', version: '1.0.0', description: '', endpoints: [launchRpc] });
+    expect(pad.health()).toEqual({ connected: true, jetstream: true });
+  });
+
+  it('are not enough for anything else, and the refusal is a typed error at once', async () => {
+    const refused = { code: 'PUBLISH_REFUSED', reason: 'the user may not publish there' };
+    await expect(control.publish(launched('ariane'))).rejects.toMatchObject(refused);
+    await expect(control.request(launchRequest('ariane'), { timeoutMs: 10_000 })).rejects.toMatchObject(refused);
+    await expect(pad.publish({ ...launch('ariane'), subject: 'dlq.control.x' })).rejects.toMatchObject(refused);
+    const manager = await jetstreamManager(pad.connection, { checkAPI: false });
+    await expect(manager.streams.delete('EVT_pad')).rejects.toThrow(/Permissions Violation/i);
+    await expect(manager.streams.add({ name: 'X', subjects: ['x'] })).rejects.toThrow(/Permissions Violation/i);
+    const denied = new Promise<Error | null>((resolve) => {
+      pad.connection.subscribe(`${inboxPrefixOf('control')}.>`, { callback: (error) => resolve(error) });
+    });
+    expect(String(await denied)).toMatch(/Permissions Violation/i);
+  });
+});

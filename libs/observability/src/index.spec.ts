@@ -1,0 +1,34 @@
+import * as main from './index.ts';
+import * as nest from './nest/index.ts';
+
+it('exports these names and no others', () => {
+  expect(Object.keys(main).sort()).toMatchInlineSnapshot(`
+    [
+      "EventLoopLag",
+      "HealthRegistry",
+      "createLogger",
+      "createMetrics",
+      "currentContext",
+      "currentTrace",
+      "databaseAttributes",
+      "httpServerAttributes",
+      "messagingAttributes",
+      "noMetrics",
+      "openSpan",
+      "runWithContext",
+      "secretFields",
+      "startTracing",
+      "traceHeaders",
+      "withSpan",
+    ]
+  `);
+  expect(Object.keys(nest).sort()).toMatchInlineSnapshot(`
+    [
+      "HealthModule",
+      "InvalidHealthOptionsError",
+      "NestPinoLogger",
+      "observeHttp",
+      "resolveHealthOptions",
+    ]
+  `);
+});

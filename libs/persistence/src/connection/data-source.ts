@@ -1,0 +1,34 @@
+import { DataSource, type EntitySchema } from 'typeorm';
+import { clientConfig, type DatabaseConnection } from './connection.options.ts';
+import { PipelinedClient } from './pipelined-client.ts';
+
+export interface DataSourceOptions extends DatabaseConnection {
+  /** Entity classes or schemas. */
+  readonly entities?: readonly (Function | EntitySchema)[];
+  /**
+   * Connections at most. Default 10. Units of work take up to `lanes` of them; what is left serves reads outside
+   * units of work.
+   */
+  readonly poolSize?: number;
+}
+
+/**
+ * A TypeORM data source, not yet initialised, on whose connections units of work run. Outside a unit of work its
+ * connections only read: Postgres refuses every write, however it is made.
+ */
+export function createDataSource(options: DataSourceOptions): DataSource {
+  return new DataSource({
+    type: 'postgres',
+    url: options.url,
+    entities: [...(options.entities ?? [])],
+    synchronize: false,
+    installExtensions: false,
+    logging: false,
+    poolSize: options.poolSize ?? 10,
+    extra: {
+      ...clientConfig(options),
+      Client: PipelinedClient,
+      options: '-c default_transaction_read_only=on',
+    },
+  });
+}

@@ -1,0 +1,106 @@
+import { Client, type ClientConfig, type QueryResult, type QueryResultRow } from 'pg';
+import { errorCode } from '@flotilla/kernel';
+import { OutsideUnitOfWorkError } from '../persistence.errors.ts';
+import { StatementNames } from './statement-names.ts';
+import { endStatementSpan, startStatementSpan, type DatabaseAddress } from './statement-span.ts';
+
+/** Postgres: a statement that writes, in a transaction that may only read. */
+const READ_ONLY_TRANSACTION = '25006';
+
+// Shared by all connections: which texts are worth a name does not depend on the connection.
+const names = new StatementNames(500, 3);
+
+type Rows = QueryResult<QueryResultRow>;
+
+/**
+ * The pg client behind every connection of a service. It sends statements without waiting for the answers to those
+ * before (pg's pipeline mode; the server still runs them one after another), puts the statements of one tick on the
+ * wire together, names statements that repeat, and wraps those under a recorded span in spans of their own.
+ *
+ * Streams and cursors do not work in pipeline mode; pg refuses them.
+ */
+export class PipelinedClient extends Client {
+  #corked = false;
+  #lost: unknown;
+  readonly #address: DatabaseAddress;
+
+  constructor(config?: string | ClientConfig) {
+    super(typeof config === 'string' ? { connectionString: config, pipeline: true } : { ...config, pipeline: true });
+    this.#address = { database: this.database ?? '', host: this.host, port: this.port };
+    const lose = (error: unknown): void => {
+      this.#lost ??= error;
+    };
+    this.on('error', lose);
+    this.on('end', () => lose(new Error('The connection was closed')));
+    // The server says why it ends a connection before it does.
+    this.connection.on('errorMessage', (message: { readonly severity?: string }) => {
+      if (message.severity === 'FATAL' || message.severity === 'PANIC') lose(message);
+    });
+  }
+
+  /** Why the connection can no longer be used; undefined while it can. */
+  get lost(): unknown {
+    return this.#lost;
+  }
+
+  /** Cuts the connection at once, whatever is under way on it. The server rolls its transaction back. */
+  abort(reason: Error): void {
+    this.#lost ??= reason;
+    this.connection.stream.destroy(reason);
+  }
+
+  /** Sends a named or unnamed statement; never wrapped in a span. */
+  send(text: string, values?: readonly unknown[], name?: string): Promise<Rows> {
+    this.#cork();
+    return super.query({ text, ...(values && { values: [...values] }), ...(name && { name }) });
+  }
+
+  /** As pg's, for text and values. The signature is `never` only because it stands for all of pg's overloads. */
+  override query(...args: readonly unknown[]): never {
+    return this.#query(args) as never;
+  }
+
+  #query(args: readonly unknown[]): unknown {
+    const [text, values, callback] = args;
+    if (typeof text !== 'string' || typeof values === 'function' || callback !== undefined) {
+      this.#cork();
+      return Reflect.apply(super.query.bind(this) as (...all: unknown[]) => unknown, undefined, args);
+    }
+    const parameters = Array.isArray(values) && values.length > 0 ? (values as unknown[]) : undefined;
+    const result = this.send(text, parameters, parameters && names.nameOf(text));
+    const span = startStatementSpan(text, this.#address);
+    return span === undefined ? explained(result) : traced(explained(result), span);
+  }
+
+  /** Keeps what is sent in this tick together, so that it costs one system call and one packet. */
+  #cork(): void {
+    if (this.#corked) return;
+    this.#corked = true;
+    const { stream } = this.connection;
+    stream.cork();
+    process.nextTick(() => {
+      this.#corked = false;
+      stream.uncork();
+    });
+  }
+}
+
+async function explained(result: Promise<Rows>): Promise<Rows> {
+  try {
+    return await result;
+  } catch (error) {
+    if (errorCode(error) !== READ_ONLY_TRANSACTION) throw error;
+    throw new OutsideUnitOfWorkError('Writing to the database', { cause: error });
+  }
+}
+
+async function traced(result: Promise<Rows>, span: ReturnType<typeof startStatementSpan> & object): Promise<Rows> {
+  try {
+    const rows = await result;
+    endStatementSpan(span);
+    return rows;
+  } catch (error) {
+    endStatementSpan(span, error);
+    throw error;
+  }
+}

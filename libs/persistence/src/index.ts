@@ -1,0 +1,48 @@
+// unit of work
+export { UnitOfWork, type OutboxSink, type UnitOfWorkOptions } from './unit-of-work/unit-of-work.ts';
+export {
+  currentUnitOfWork,
+  requireUnitOfWork,
+  type ActiveUnitOfWork,
+} from './unit-of-work/active-unit-of-work.ts';
+export type { InboxEntry, Processed, ProcessOptions, RunOptions } from './unit-of-work/submission.ts';
+export type { UnitOfWorkLimits } from './unit-of-work/unit-of-work.options.ts';
+
+// connections
+export { createDataSource, type DataSourceOptions } from './connection/data-source.ts';
+export type { DatabaseConnection } from './connection/connection.options.ts';
+
+// outbox
+export type { OutboxPublisher, OutgoingMessage, PublishReceipt } from './outbox/outgoing-message.ts';
+
+// migrations
+export {
+  assertMigrated,
+  migrate,
+  pendingMigrations,
+  type MigrateOptions,
+  type MigrateReport,
+  type MigrationClass,
+} from './migrate.ts';
+
+// reporting
+export type { PersistenceLog } from './log.ts';
+export type { GroupOutcome, PersistenceMetrics } from './metrics.ts';
+
+// errors
+export {
+  CommitOutcomeUnknownError,
+  DatabaseUnavailableError,
+  IdempotencyConflictError,
+  MigrationFailedError,
+  MigrationsPendingError,
+  NestedProcessError,
+  OutsideUnitOfWorkError,
+  PersistenceClosedError,
+  PersistenceOptionsError,
+  UnitOfWorkFailedError,
+  UnitOfWorkOverError,
+  UnitOfWorkOverloadedError,
+  UnitOfWorkTimedOutError,
+  UnstorableError,
+} from './persistence.errors.ts';

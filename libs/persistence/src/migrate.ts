@@ -1,0 +1,125 @@
+// This entry point is run by Node's type stripping too: it imports no Nest and nothing with decorators.
+import { Client } from 'pg';
+import { DataSource, type MigrationInterface, type QueryRunner } from 'typeorm';
+import { clientConfig, type DatabaseConnection } from './connection/connection.options.ts';
+import { chassisMigrations } from './migrations/index.ts';
+import { createPartitions } from './outbox/outbox-partitions.ts';
+import { MigrationFailedError, MigrationsPendingError } from './persistence.errors.ts';
+
+export { chassisMigrations } from './migrations/index.ts';
+export { MigrationFailedError, MigrationsPendingError } from './persistence.errors.ts';
+export type { DatabaseConnection } from './connection/connection.options.ts';
+
+/** A migration class of TypeORM: its name ends with a timestamp of 13 digits, which orders it. */
+export type MigrationClass = new () => MigrationInterface;
+
+export interface MigrateOptions extends Pick<DatabaseConnection, 'url' | 'ssl'> {
+  /** The service's own; those of the chassis run before them. Default none. */
+  readonly migrations?: readonly MigrationClass[];
+  /** Leaves out the outbox's day partitions, which a service makes itself when it starts. Default false. */
+  readonly schemaOnly?: boolean;
+}
+
+export interface MigrateReport {
+  /** The migrations that were applied now, in order. */
+  readonly applied: readonly string[];
+  /** The migrations that were applied before. */
+  readonly present: readonly string[];
+}
+
+/** Serialises migrations of one database, whoever runs them. */
+const MIGRATION_LOCK = 'flotilla migrations';
+const HISTORY_TABLE = 'migrations';
+
+/**
+ * Brings a database to the schema that the chassis and the service need. Each migration runs in its own transaction;
+ * a second run at the same time waits, and finds nothing left to do.
+ */
+export async function migrate(options: MigrateOptions): Promise<MigrateReport> {
+  return withClient(options, async (client) => {
+    await client.query('SELECT pg_advisory_lock(hashtextextended($1, 0))', [MIGRATION_LOCK]);
+    const classes = migrationsOf(options);
+    const present = await appliedMigrations(client);
+    const dataSource = new DataSource({
+      type: 'postgres',
+      url: options.url,
+      migrations: classes.map(explainFailure),
+      migrationsTableName: HISTORY_TABLE,
+      migrationsTransactionMode: 'each',
+      installExtensions: false,
+      logging: false,
+      poolSize: 1,
+      extra: { ...(options.ssl !== undefined && { ssl: options.ssl }), application_name: 'flotilla migrate' },
+    });
+    await dataSource.initialize();
+    try {
+      const applied = await dataSource.runMigrations();
+      if (options.schemaOnly !== true) await createPartitions(client);
+      return { applied: applied.map(({ name }) => name), present };
+    } finally {
+      await dataSource.destroy();
+    }
+  });
+}
+
+/** The names of the migrations that the database lacks. */
+export async function pendingMigrations(options: MigrateOptions): Promise<string[]> {
+  return withClient(options, async (client) => {
+    const applied = new Set(await appliedMigrations(client));
+    return migrationsOf(options)
+      .map(nameOf)
+      .filter((name) => !applied.has(name));
+  });
+}
+
+/** Throws {@link MigrationsPendingError} when the database lacks migrations. */
+export async function assertMigrated(options: MigrateOptions): Promise<void> {
+  const pending = await pendingMigrations(options);
+  if (pending.length > 0) throw new MigrationsPendingError(new URL(options.url).pathname.slice(1), pending);
+}
+
+function migrationsOf(options: MigrateOptions): readonly MigrationClass[] {
+  return [...chassisMigrations, ...(options.migrations ?? [])];
+}
+
+function nameOf(migration: MigrationClass): string {
+  return new migration().name ?? migration.name;
+}
+
+/** The same migration, with an error that says which one it was. */
+function explainFailure(migration: MigrationClass): MigrationClass {
+  const name = nameOf(migration);
+  return class extends migration {
+    override readonly name = name;
+
+    override async up(runner: QueryRunner): Promise<void> {
+      try {
+        await super.up(runner);
+      } catch (error) {
+        throw new MigrationFailedError(name, error);
+      }
+    }
+  };
+}
+
+async function appliedMigrations(client: Client): Promise<string[]> {
+  const { rows: tables } = await client.query('SELECT to_regclass($1) AS table', [HISTORY_TABLE]);
+  if ((tables[0] as { table: string | null }).table === null) return [];
+  const { rows } = await client.query(`SELECT name FROM ${HISTORY_TABLE} ORDER BY id`);
+  return (rows as { name: string }[]).map(({ name }) => name);
+}
+
+async function withClient<T>(options: MigrateOptions, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client({
+    ...clientConfig({ ...options, applicationName: 'flotilla migrate' }),
+    // Another run may take its time, and so may an index on a large table.
+    statement_timeout: 0,
+    lock_timeout: 0,
+  });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}

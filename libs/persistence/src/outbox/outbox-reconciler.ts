@@ -1,0 +1,145 @@
+import type { Pool } from 'pg';
+import { OUTBOX_CHANNEL } from './outbox-row.ts';
+
+/** What a stream says of itself. */
+export interface StreamState {
+  /** When the stream was created, milliseconds since the epoch. */
+  readonly createdAtMs: number;
+  /** The last sequence it gave out; 0 when it is new. */
+  readonly lastSequence: number;
+}
+
+/** The port to the broker for finding out what it has lost. */
+export interface StreamView {
+  /** Undefined: there is no such stream. */
+  streamState(stream: string): Promise<StreamState | undefined>;
+  /**
+   * Whether that message is at that place of the stream, or may have been and was removed as it should (acknowledged,
+   * or too old): false only if the broker has certainly lost it. Finds the loss when a broker was restored from an old
+   * copy and has given out the lost sequences again. Default: believed to be there.
+   */
+  exists?(stream: string, sequence: number, id: string): Promise<boolean>;
+}
+
+export interface ReconcileOptions extends StreamView {
+  /** Only messages published since, milliseconds since the epoch. Default: all that the outbox still has. */
+  readonly sinceMs?: number;
+}
+
+export interface ReconcileReport {
+  /** How many published messages were lost and will be published again. */
+  readonly lost: number;
+  readonly streams: readonly {
+    readonly stream: string;
+    readonly lost: number;
+    readonly reason: 'nothing lost' | 'stream is gone' | 'stream was made anew' | 'stream went back';
+  }[];
+}
+
+type Reason = ReconcileReport['streams'][number]['reason'];
+
+/** This many messages in a row that are there, from the newest back: those before are there too. */
+const PRESENT_IN_A_ROW = 50;
+const PAGE = 500;
+
+/**
+ * Compares where the broker said it stored messages with the streams it has now, and has what is lost published
+ * again. Receivers that had a message before it was lost recognise it by its id.
+ */
+export async function reconcile(pool: Pool, options: ReconcileOptions): Promise<ReconcileReport> {
+  const since = new Date(options.sinceMs ?? 0).toISOString();
+  const { rows: streams } = await pool.query<{ stream: string }>(
+    'SELECT DISTINCT stream FROM outbox WHERE published_at >= $1 ORDER BY stream',
+    [since],
+  );
+  const report: ReconcileReport['streams'][number][] = [];
+  for (const { stream } of streams) {
+    const state = await options.streamState(stream);
+    const { condition, parameters, reason } = await lostOf(pool, stream, state, since, options);
+    const lost = await unpublish(pool, `stream = $1 AND published_at >= $2 AND (${condition})`, [
+      stream,
+      since,
+      ...parameters,
+    ]);
+    report.push({ stream, lost, reason: lost === 0 ? 'nothing lost' : reason });
+  }
+  const lost = report.reduce((sum, entry) => sum + entry.lost, 0);
+  if (lost > 0) await pool.query('SELECT pg_notify($1, $2)', [OUTBOX_CHANNEL, '']);
+  return { lost, streams: report };
+}
+
+interface Lost {
+  /** SQL; $1 and $2 are the stream and the time. */
+  readonly condition: string;
+  readonly parameters: readonly unknown[];
+  readonly reason: Reason;
+}
+
+async function lostOf(
+  pool: Pool,
+  stream: string,
+  state: StreamState | undefined,
+  since: string,
+  view: StreamView,
+): Promise<Lost> {
+  if (state === undefined) return { condition: 'true', parameters: [], reason: 'stream is gone' };
+  const createdAt = new Date(state.createdAtMs).toISOString();
+  const { rows } = await pool.query<{ older: boolean; newer: boolean }>(
+    `SELECT coalesce(bool_or(published_at < $3), false) AS older, coalesce(bool_or(sequence > $4), false) AS newer
+       FROM outbox WHERE stream = $1 AND published_at >= $2`,
+    [stream, since, createdAt, state.lastSequence],
+  );
+  if (rows[0]?.older === true) {
+    return {
+      condition: 'published_at < $3 OR sequence > $4',
+      parameters: [createdAt, state.lastSequence],
+      reason: 'stream was made anew',
+    };
+  }
+  const absent = await absentOf(pool, stream, state, since, view);
+  return {
+    condition: 'sequence > $3 OR position = ANY ($4::bigint[])',
+    parameters: [state.lastSequence, absent],
+    reason: 'stream went back',
+  };
+}
+
+/** Positions of messages that are not at their place any more, though the stream reaches that far. */
+async function absentOf(
+  pool: Pool,
+  stream: string,
+  state: StreamState,
+  since: string,
+  view: StreamView,
+): Promise<string[]> {
+  const absent: string[] = [];
+  if (view.exists === undefined) return absent;
+  let presentInARow = 0;
+  for (let below = state.lastSequence + 1; ; ) {
+    const { rows } = await pool.query<{ position: string; sequence: string; id: string }>(
+      `SELECT position, sequence, id FROM outbox
+        WHERE stream = $1 AND published_at >= $2 AND sequence < $3 ORDER BY sequence DESC LIMIT ${PAGE}`,
+      [stream, since, below],
+    );
+    for (const row of rows) {
+      if (await view.exists(stream, Number(row.sequence), row.id)) {
+        presentInARow += 1;
+        if (presentInARow >= PRESENT_IN_A_ROW) return absent;
+      } else {
+        presentInARow = 0;
+        absent.push(row.position);
+      }
+    }
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < PAGE) return absent;
+    below = Number(last.sequence);
+  }
+}
+
+async function unpublish(pool: Pool, condition: string, parameters: unknown[]): Promise<number> {
+  const { rowCount } = await pool.query(
+    `UPDATE outbox SET published_at = NULL, stream = NULL, sequence = NULL, relay = true WHERE ${condition}`,
+    parameters,
+  );
+  return rowCount ?? 0;
+}

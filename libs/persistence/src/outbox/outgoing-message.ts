@@ -1,0 +1,29 @@
+/** A message as the outbox keeps it and the broker publishes it. */
+export interface OutgoingMessage {
+  /** Unique per message: the broker and the receivers' inboxes recognise a second publishing by it. */
+  readonly id: string;
+  readonly subject: string;
+  /** The ordering key, mostly the aggregate's id: messages with the same key are published in order. */
+  readonly key: string;
+  /** The encoded envelope. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** JSON. */
+  readonly body: string;
+}
+
+/** Where the broker stored a message. */
+export interface PublishReceipt {
+  readonly stream: string;
+  /** The message's position in the stream, from 1. */
+  readonly sequence: number;
+  /** Whether the broker had the message already, by its id. */
+  readonly duplicate: boolean;
+}
+
+/**
+ * The port to the broker. Resolves once the message is stored there. An error whose `retry` is `never` says that
+ * the broker will never take this message; after any other error the same message is published again.
+ */
+export interface OutboxPublisher {
+  publish(message: OutgoingMessage): Promise<PublishReceipt>;
+}

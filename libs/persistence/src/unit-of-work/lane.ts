@@ -1,0 +1,322 @@
+import type { DataSource, QueryRunner } from 'typeorm';
+import { BusinessError } from '@flotilla/contracts-protocol';
+import { PipelinedClient } from '../connection/pipelined-client.ts';
+import { addToInbox, enterInbox, inboxKey, type HandledMessage, type KnownMessage } from '../inbox/inbox-statements.ts';
+import { addToOutbox, type OutboxRow } from '../outbox/outbox-row.ts';
+import {
+  CommitOutcomeUnknownError,
+  DatabaseUnavailableError,
+  IdempotencyConflictError,
+  PersistenceOptionsError,
+  UnitOfWorkFailedError,
+  UnitOfWorkTimedOutError,
+} from '../persistence.errors.ts';
+import { unitStorage } from './active-unit-of-work.ts';
+import { MemberUnit } from './member-unit.ts';
+import type { Processed, Submission } from './submission.ts';
+
+/** How the transaction of a group ended. */
+export type GroupResult =
+  | {
+      readonly outcome: 'committed';
+      readonly rows: readonly OutboxRow[];
+      readonly afterCommit: readonly (() => void)[];
+      /** Answers the members. */
+      readonly answer: () => void;
+    }
+  /** Every member failed by itself, or had nothing to do: there was nothing to commit. */
+  | { readonly outcome: 'rolled_back' }
+  /**
+   * The group was undone. `pending` are the members that nobody answered yet; `retryAlone`: the server refused the
+   * transaction, which may lie with one of them.
+   */
+  | { readonly outcome: 'failed'; readonly pending: readonly Submission[]; readonly error: Error; readonly retryAlone: boolean };
+
+/** A member whose work has ended, but whose promise waits for the commit. */
+interface Ended {
+  readonly submission: Submission;
+  readonly unit: MemberUnit;
+  readonly answer: { readonly outcome: Processed<unknown> } | { readonly error: unknown };
+}
+
+/**
+ * One connection that runs groups, one at a time:
+ *
+ *     BEGIN, locks + inbox lookup, SAVEPOINT      one round trip
+ *     the members' works, one after another       their own; the savepoints between them travel along
+ *     inbox rows, outbox rows, COMMIT             one round trip
+ */
+export class Lane {
+  readonly #dataSource: DataSource;
+  readonly #owner: object;
+  readonly #relay: () => boolean;
+  readonly #now: () => number;
+  #runner: QueryRunner | undefined;
+  #client: PipelinedClient | undefined;
+  /** The first statement of the lane itself that failed in the running group. */
+  #fault: unknown;
+  /** Resolves when the running group is cut off. */
+  #cut: PromiseWithResolvers<Cut> | undefined;
+
+  constructor(dataSource: DataSource, owner: object, options: { relay: () => boolean; now: () => number }) {
+    this.#dataSource = dataSource;
+    this.#owner = owner;
+    this.#relay = options.relay;
+    this.#now = options.now;
+  }
+
+  get hasConnection(): boolean {
+    return this.#runner !== undefined;
+  }
+
+  /** Cuts the connection: the running group fails with `reason`, even if a work of it never ends. */
+  abort(reason: Error): void {
+    this.#client?.abort(reason);
+    this.#cut?.resolve({ reason });
+  }
+
+  /** Gives the connection back to the pool; not while a group runs. */
+  async release(): Promise<void> {
+    const runner = this.#runner;
+    this.#runner = undefined;
+    this.#client = undefined;
+    if (runner !== undefined && !runner.isReleased) {
+      setTransactionState(runner, false);
+      await runner.release();
+    }
+  }
+
+  /** Runs the group to its end. Members that failed by themselves, and duplicates, are answered here. */
+  async run(members: readonly Submission[], onWork: () => void): Promise<GroupResult> {
+    const pending = new Set(members);
+    const ended: Ended[] = [];
+    let committing = false;
+    this.#cut = Promise.withResolvers();
+    try {
+      await this.#connect();
+    } catch (error) {
+      const unavailable = new DatabaseUnavailableError(error);
+      return { outcome: 'failed', pending: members, error: unavailable, retryAlone: false };
+    }
+    try {
+      const known = await this.#begin(members);
+      const withSavepoints = members.length > 1 || members.some(needsSavepoint);
+      let savepoint = 0;
+      for (const submission of members) {
+        if (submission.entry !== undefined) {
+          const message = known.get(inboxKey(submission.entry));
+          if (message !== undefined) {
+            pending.delete(submission);
+            answerDuplicate(submission, message);
+            continue;
+          }
+        }
+        // No round trip of its own: it goes with the member's first statement. Each has another name, so that a member
+        // can never be rolled back to the savepoint of one before whose RELEASE has failed unnoticed.
+        if (savepoint > 0) this.#tell(`RELEASE SAVEPOINT m${savepoint - 1}; SAVEPOINT m${savepoint}`);
+        onWork();
+        const result = await this.#work(submission, withSavepoints ? `m${savepoint}` : undefined);
+        savepoint += 1;
+        if (result === undefined) pending.delete(submission);
+        else ended.push(result);
+      }
+      if (ended.length === 0) {
+        await this.#rollBack();
+        return { outcome: 'rolled_back' };
+      }
+      committing = true;
+      const rows = await this.#commit(ended);
+      const afterCommit = ended.flatMap(({ submission, unit }) =>
+        unit.afterCommitActions.map((action) => () => submission.inContext(action)),
+      );
+      return { outcome: 'committed', rows, afterCommit, answer: () => answerAll(ended) };
+    } catch (error) {
+      const lost = this.#client?.lost;
+      const cause = lost ?? this.#fault ?? error;
+      if (lost === undefined) await this.#rollBack();
+      else this.#discard();
+      const failure = committing && lost !== undefined
+        ? new CommitOutcomeUnknownError(cause)
+        : new UnitOfWorkFailedError(
+            lost === undefined ? 'because the database refused its transaction' : 'because its connection was lost',
+            cause,
+          );
+      return { outcome: 'failed', pending: [...pending], error: failure, retryAlone: lost === undefined };
+    } finally {
+      this.#fault = undefined;
+      this.#cut = undefined;
+    }
+  }
+
+  async #connect(): Promise<void> {
+    if (this.#runner?.isReleased === true || this.#client?.lost !== undefined) this.#discard();
+    if (this.#runner !== undefined) return;
+    const runner = this.#dataSource.createQueryRunner();
+    const client: unknown = await runner.connect();
+    if (!(client instanceof PipelinedClient)) {
+      await runner.release();
+      throw new PersistenceOptionsError('the unit of work', ['its DataSource was not made by createDataSource()']);
+    }
+    this.#runner = runner;
+    this.#client = client;
+  }
+
+  /** Forgets a connection that is lost; TypeORM takes it out of the pool when it hears of its end. */
+  #discard(): void {
+    this.#client?.abort(new Error('The connection is of no more use'));
+    this.#runner = undefined;
+    this.#client = undefined;
+  }
+
+  async #begin(members: readonly Submission[]): Promise<Map<string, KnownMessage>> {
+    setTransactionState(this.#connected().runner, true);
+    this.#tell('BEGIN READ WRITE');
+    const entries = members.flatMap(({ entry }) => (entry === undefined ? [] : [entry]));
+    const locks = members.flatMap((member) => member.locks);
+    const entering =
+      entries.length + locks.length === 0 ? undefined : enterInbox(this.#connected().client, entries, locks);
+    if (members.length > 1 || members.some(needsSavepoint)) this.#tell('SAVEPOINT m0');
+    return (await entering) ?? new Map<string, KnownMessage>();
+  }
+
+  /** Runs one member. Undefined: it failed and was answered. Throws when the whole group has failed. */
+  async #work(submission: Submission, savepoint: string | undefined): Promise<Ended | undefined> {
+    const { runner, client } = this.#connected();
+    const unit = new MemberUnit(runner.manager, client);
+    const inUnit = <R>(action: () => R): R =>
+      submission.inContext(() => unitStorage.run({ owner: this.#owner, unit }, action));
+    setTransactionState(runner, true);
+    try {
+      const result = await this.#unlessCut(inUnit(submission.work));
+      return { submission, unit, answer: { outcome: { duplicate: false, result } } };
+    } catch (error) {
+      if (error instanceof UnitOfWorkTimedOutError) submission.reject(error);
+      this.#assertHealthy();
+      unit.discard();
+      if (savepoint !== undefined) this.#tell(`ROLLBACK TO SAVEPOINT ${savepoint}`);
+      if (!(error instanceof BusinessError) || submission.onRefusal === undefined) {
+        submission.reject(error);
+        return undefined;
+      }
+      try {
+        const { onRefusal } = submission;
+        await this.#unlessCut(inUnit(async () => onRefusal(error)));
+        return { submission, unit, answer: { error } };
+      } catch (refusalError) {
+        this.#assertHealthy();
+        unit.discard();
+        this.#tell(`ROLLBACK TO SAVEPOINT ${savepoint}`);
+        submission.reject(refusalError);
+        return undefined;
+      }
+    } finally {
+      unit.end();
+    }
+  }
+
+  async #commit(ended: readonly Ended[]): Promise<OutboxRow[]> {
+    const { runner, client } = this.#connected();
+    const messages = ended.flatMap(({ unit }) => unit.messages);
+    const handled = ended.flatMap(({ submission: { entry }, unit }): HandledMessage[] =>
+      entry === undefined ? [] : [{ entry, reply: unit.reply }],
+    );
+    // All on the wire before the first answer. What follows a failure fails too, the COMMIT by answering ROLLBACK.
+    const inbox = handled.length === 0 ? undefined : addToInbox(client, handled);
+    const outbox =
+      messages.length === 0 ? undefined : addToOutbox(client, messages, { relay: this.#relay(), nowMs: this.#now() });
+    const commit = client.send('COMMIT');
+    const [, written, committed] = await allEnded(inbox, outbox, commit);
+    setTransactionState(runner, false);
+    this.#assertHealthy();
+    if (committed?.command !== 'COMMIT') throw new Error('a statement failed whose error was ignored');
+    return written ?? [];
+  }
+
+  async #rollBack(): Promise<void> {
+    const { runner, client } = this.#connected();
+    try {
+      await client.send('ROLLBACK');
+    } catch (error) {
+      // The connection is of no more use; the server rolls back when it ends.
+      client.abort(error instanceof Error ? error : new Error(String(error)));
+    }
+    setTransactionState(runner, false);
+  }
+
+  /** Sends a statement whose answer nobody waits for; should it fail, the group does. */
+  #tell(sql: string): void {
+    this.#connected()
+      .client.send(sql)
+      .catch((error: unknown) => {
+        this.#fault ??= error;
+      });
+  }
+
+  async #unlessCut<T>(work: Promise<T>): Promise<T> {
+    const cut = this.#cut;
+    if (cut === undefined) return work;
+    const first = await Promise.race([work.then((result) => ({ result })), cut.promise]);
+    if ('reason' in first) throw first.reason;
+    return first.result;
+  }
+
+  #assertHealthy(): void {
+    const fault = this.#client?.lost ?? this.#fault;
+    if (fault !== undefined) throw fault;
+  }
+
+  #connected(): { runner: QueryRunner; client: PipelinedClient } {
+    if (this.#runner === undefined || this.#client === undefined) throw new Error('The lane has no connection');
+    return { runner: this.#runner, client: this.#client };
+  }
+}
+
+/** Why a group was cut off. */
+interface Cut {
+  readonly reason: Error;
+}
+
+function answerAll(ended: readonly Ended[]): void {
+  for (const { submission, answer } of ended) {
+    if ('error' in answer) submission.reject(answer.error);
+    else submission.resolve(answer.outcome);
+  }
+}
+
+/** A lone unit that can only succeed or fail needs none: its transaction is rolled back as a whole. */
+function needsSavepoint({ onRefusal }: Submission): boolean {
+  return onRefusal !== undefined;
+}
+
+function answerDuplicate(submission: Submission, known: KnownMessage): void {
+  const { entry } = submission;
+  if (entry?.payloadHash !== undefined && known.payloadHash !== null && known.payloadHash !== entry.payloadHash) {
+    submission.reject(new IdempotencyConflictError(entry.consumer, entry.messageId));
+  } else {
+    submission.resolve({ duplicate: true, reply: known.reply });
+  }
+}
+
+/** Waits for all, then throws the first failure: nothing is left under way. */
+async function allEnded<A, B, C>(
+  a: Promise<A> | undefined,
+  b: Promise<B> | undefined,
+  c: Promise<C> | undefined,
+): Promise<[A | undefined, B | undefined, C | undefined]> {
+  const results = await Promise.allSettled([a, b, c]);
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+  return results.map((result) => (result.status === 'fulfilled' ? result.value : undefined)) as [
+    A | undefined,
+    B | undefined,
+    C | undefined,
+  ];
+}
+
+/**
+ * Tells TypeORM that a transaction is open that it did not begin: `save()` then begins none of its own, and
+ * `manager.transaction()` makes a savepoint. TypeORM keeps both fields for itself; a test watches that they stay.
+ */
+function setTransactionState(runner: QueryRunner, active: boolean): void {
+  Object.assign(runner, { isTransactionActive: active, transactionDepth: active ? 1 : 0 });
+}

@@ -1,0 +1,76 @@
+import type { EntityManager } from 'typeorm';
+import type { PipelinedClient } from '../connection/pipelined-client.ts';
+import type { OutgoingMessage } from '../outbox/outgoing-message.ts';
+import { prepareMessage, type PreparedMessage } from '../outbox/outbox-row.ts';
+import { UnitOfWorkOverError } from '../persistence.errors.ts';
+import type { ActiveUnitOfWork } from './active-unit-of-work.ts';
+
+/** The unit of work of one member of a group: what it wants written and done when its group commits. */
+export class MemberUnit implements ActiveUnitOfWork {
+  readonly #manager: EntityManager;
+  readonly #client: PipelinedClient;
+  #over = false;
+  #messages: PreparedMessage[] = [];
+  #reply: string | undefined;
+  #afterCommit: (() => void)[] = [];
+
+  constructor(manager: EntityManager, client: PipelinedClient) {
+    this.#manager = manager;
+    this.#client = client;
+  }
+
+  get manager(): EntityManager {
+    this.#assertActive('manager');
+    return this.#manager;
+  }
+
+  async query<R>(sql: string, parameters: readonly unknown[] = []): Promise<R[]> {
+    this.#assertActive('query()');
+    const result = (await (this.#client.query(sql, parameters) as Promise<unknown>)) as { rows: R[] };
+    return result.rows;
+  }
+
+  send(message: OutgoingMessage): void {
+    this.#assertActive('send()');
+    this.#messages.push(prepareMessage(message));
+  }
+
+  remember(reply: unknown): void {
+    this.#assertActive('remember()');
+    this.#reply = JSON.stringify(reply) as string | undefined;
+  }
+
+  afterCommit(action: () => void): void {
+    this.#assertActive('afterCommit()');
+    this.#afterCommit.push(action);
+  }
+
+  /** Forgets what the work wanted, because its changes were undone. */
+  discard(): void {
+    this.#messages = [];
+    this.#reply = undefined;
+    this.#afterCommit = [];
+  }
+
+  /** No more is accepted: the work has ended. */
+  end(): void {
+    this.#over = true;
+  }
+
+  get messages(): readonly PreparedMessage[] {
+    return this.#messages;
+  }
+
+  /** JSON text. */
+  get reply(): string | undefined {
+    return this.#reply;
+  }
+
+  get afterCommitActions(): readonly (() => void)[] {
+    return this.#afterCommit;
+  }
+
+  #assertActive(what: string): void {
+    if (this.#over) throw new UnitOfWorkOverError(what);
+  }
+}

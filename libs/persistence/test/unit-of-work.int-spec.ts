@@ -1,0 +1,564 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { BusinessError } from '@flotilla/contracts-protocol';
+import { until, type TestDatabase } from '@flotilla/testing';
+import type { DataSource } from 'typeorm';
+import {
+  CommitOutcomeUnknownError,
+  currentUnitOfWork,
+  DatabaseUnavailableError,
+  IdempotencyConflictError,
+  NestedProcessError,
+  OutsideUnitOfWorkError,
+  PersistenceClosedError,
+  requireUnitOfWork,
+  UnitOfWorkFailedError,
+  UnitOfWorkOverError,
+  UnitOfWorkOverloadedError,
+  UnitOfWorkTimedOutError,
+  UnstorableError,
+  type ActiveUnitOfWork,
+  type UnitOfWork,
+} from '../src/index.ts';
+import { message, Opened } from './database.ts';
+
+const opened = new Opened();
+let database: TestDatabase;
+let dataSource: DataSource;
+let unitOfWork: UnitOfWork;
+
+beforeEach(async () => {
+  database = await opened.database();
+  ({ unitOfWork, dataSource } = await opened.unitOfWork(database.url));
+  await unitOfWork.run(async () => {
+    await unit().query('CREATE TABLE account (id text PRIMARY KEY, balance int NOT NULL CHECK (balance >= 0))');
+  });
+});
+
+afterEach(() => opened.close());
+
+function unit(): ActiveUnitOfWork {
+  return requireUnitOfWork('This test');
+}
+
+function rows<R>(sql: string, parameters: unknown[] = []): Promise<R[]> {
+  return dataSource.query<R[]>(sql, parameters);
+}
+
+const addAccount = async (id: string, balance = 0): Promise<void> => {
+  await unit().query('INSERT INTO account VALUES ($1, $2)', [id, balance]);
+};
+
+const accounts = async (): Promise<string[]> =>
+  (await rows<{ id: string }>('SELECT id FROM account ORDER BY id')).map(({ id }) => id);
+
+const outboxIds = async (): Promise<string[]> =>
+  (await rows<{ id: string }>('SELECT id FROM outbox ORDER BY position')).map(({ id }) => id);
+
+const inboxIds = async (): Promise<string[]> =>
+  (await rows<{ message_id: string }>('SELECT message_id FROM inbox ORDER BY 1')).map((row) => row.message_id);
+
+/** Units that wait for each other's start, so that they are in one group. */
+const together = <T>(works: readonly (() => Promise<T>)[]): Promise<PromiseSettledResult<T>[]> =>
+  Promise.allSettled(works.map((work) => work()));
+
+const commits = async (): Promise<number> => {
+  const [row] = await rows<{ xact_commit: string }>(
+    'SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()',
+  );
+  return Number(row?.xact_commit);
+};
+
+describe('run', () => {
+  it('commits the changes and the messages together, and then answers', async () => {
+    const sent = message('a');
+    const result = await unitOfWork.run(async () => {
+      await addAccount('a');
+      unit().send(sent);
+      return 'done';
+    });
+    expect(result).toBe('done');
+    expect(await accounts()).toEqual(['a']);
+    expect(await rows('SELECT id, key, subject, headers, body, partition, published_at, relay FROM outbox')).toEqual([
+      { ...sent, partition: expect.any(Number) as number, published_at: null, relay: true },
+    ]);
+  });
+
+  it('leaves nothing behind when the work throws', async () => {
+    await expect(
+      unitOfWork.run(async () => {
+        await addAccount('a');
+        unit().send(message('a'));
+        throw new Error('no');
+      }),
+    ).rejects.toThrow('no');
+    expect(await accounts()).toEqual([]);
+    expect(await outboxIds()).toEqual([]);
+  });
+
+  it('joins the unit it is called in', async () => {
+    await expect(
+      unitOfWork.run(async () => {
+        const outer = unit();
+        await unitOfWork.run(async () => {
+          expect(unit()).toBe(outer);
+          await addAccount('a');
+        });
+        throw new Error('undo both');
+      }),
+    ).rejects.toThrow('undo both');
+    expect(await accounts()).toEqual([]);
+  });
+
+  it('keeps the units of one group apart, and each in the async context of its caller', async () => {
+    const context = new AsyncLocalStorage<string>();
+    const seen = await Promise.all(
+      ['a', 'b', 'c', 'd', 'e'].map((id) =>
+        context.run(id, () =>
+          unitOfWork.run(async () => {
+            const before = unit();
+            await addAccount(id);
+            await new Promise((resolve) => setImmediate(resolve));
+            return { same: unit() === before, unit: before, context: context.getStore() };
+          }),
+        ),
+      ),
+    );
+    expect(seen.map(({ context: name }) => name)).toEqual(['a', 'b', 'c', 'd', 'e']);
+    expect(seen.every(({ same }) => same)).toBe(true);
+    expect(new Set(seen.map((result) => result.unit)).size).toBe(5);
+    expect(currentUnitOfWork()).toBeUndefined();
+  });
+
+  it('undoes a member that throws and commits the others of its group', async () => {
+    const results = await together(
+      ['a', 'b', 'c', 'd'].map((id) => () =>
+        unitOfWork.run(async () => {
+          await addAccount(id);
+          unit().send(message(id, { id }));
+          if (id === 'b') throw new Error('b fails');
+          if (id === 'c') await addAccount('a');
+        }),
+      ),
+    );
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected', 'fulfilled']);
+    expect(await accounts()).toEqual(['a', 'd']);
+    expect(await outboxIds()).toEqual(['a', 'd']);
+    // They were one group: their rows come from one transaction.
+    expect(await rows('SELECT created_at FROM outbox GROUP BY created_at')).toHaveLength(1);
+  });
+
+  it('does not let a member that swallows a failed statement pass for a success', async () => {
+    const results = await together(
+      ['a', 'b', 'c'].map((id) => () =>
+        unitOfWork.run(async () => {
+          if (id !== 'b') return addAccount(id);
+          await unit().query('SELECT 1 / 0').catch(() => 'swallowed');
+        }),
+      ),
+    );
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect(results[1]).toMatchObject({ reason: { code: 'UNIT_OF_WORK_FAILED' } });
+    expect(await accounts()).toEqual(['a', 'c']);
+  });
+
+  it('finds the member whose constraint fails only at commit', async () => {
+    await unitOfWork.run(async () => {
+      await unit().query(
+        'CREATE TABLE entry (account text REFERENCES account DEFERRABLE INITIALLY DEFERRED)',
+      );
+    });
+    const results = await together(
+      ['a', 'b', 'c'].map((id) => () =>
+        unitOfWork.run(async () => {
+          await unit().query('INSERT INTO entry VALUES ($1)', [id]);
+          if (id !== 'b') await addAccount(id);
+        }),
+      ),
+    );
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect(results[1]).toMatchObject({ reason: { code: 'UNIT_OF_WORK_FAILED', retry: 'later' } });
+    expect(await accounts()).toEqual(['a', 'c']);
+  });
+
+  it('runs units with one key one after another, in order, whatever else waits', async () => {
+    const order: string[] = [];
+    const running = new Set<string>();
+    await Promise.all(
+      Array.from({ length: 120 }, (_, index) => {
+        const key = `key-${index % 3}`;
+        return unitOfWork.run(
+          async () => {
+            expect(running.has(key)).toBe(false);
+            running.add(key);
+            await unit().query('SELECT 1');
+            running.delete(key);
+            order.push(`${key}/${String(index).padStart(3, '0')}`);
+          },
+          { key },
+        );
+      }),
+    );
+    for (const key of ['key-0', 'key-1', 'key-2']) {
+      const own = order.filter((entry) => entry.startsWith(key));
+      expect(own).toEqual(own.toSorted());
+      expect(own).toHaveLength(40);
+    }
+  });
+
+  it('commits 1,000 concurrent units in few transactions', async () => {
+    const busy = await opened.unitOfWork(database.url);
+    const before = await commits();
+    await Promise.all(
+      Array.from({ length: 1_000 }, (_, index) =>
+        busy.unitOfWork.process({ consumer: 'test', messageId: `m${index}` }, async () => {
+          await addAccount(`account-${index}`);
+          unit().send(message(`account-${index}`));
+        }),
+      ),
+    );
+    expect(await accounts()).toHaveLength(1_000);
+    // A backend reports its commits at the latest when it ends.
+    await busy.unitOfWork.close();
+    await busy.dataSource.destroy();
+    const used = await until(
+      async () => {
+        const sinceBefore = (await commits()) - before;
+        return sinceBefore >= 1_000 / 32 && sinceBefore;
+      },
+      { describe: 'all commits are reported' },
+    );
+    expect(used).toBeLessThan(80);
+  });
+
+  it('gives hot rows to replicas that want them in opposite order without a deadlock', async () => {
+    const other = await opened.unitOfWork(database.url);
+    const names = ['x', 'y', 'z', 'w'];
+    await unitOfWork.run(async () => {
+      for (const name of names) await addAccount(name, 0);
+    });
+    const transfer = (uow: UnitOfWork, order: readonly string[]): Promise<void> =>
+      uow.run(
+        async () => {
+          for (const name of order) {
+            await unit().query('UPDATE account SET balance = balance + 1 WHERE id = $1', [name]);
+          }
+        },
+        { locks: order },
+      );
+    await Promise.all(
+      Array.from({ length: 400 }, (_, index) =>
+        index % 2 === 0 ? transfer(unitOfWork, names) : transfer(other.unitOfWork, names.toReversed()),
+      ),
+    );
+    expect(await rows('SELECT DISTINCT balance FROM account')).toEqual([{ balance: 400 }]);
+    expect(
+      await rows('SELECT deadlocks::int FROM pg_stat_database WHERE datname = current_database()'),
+    ).toEqual([{ deadlocks: 0 }]);
+  });
+
+  it('refuses to be used after its work has ended', async () => {
+    let escaped: ActiveUnitOfWork | undefined;
+    await unitOfWork.run(async () => {
+      escaped = unit();
+    });
+    expect(() => escaped?.send(message('a'))).toThrow(UnitOfWorkOverError);
+    expect(() => escaped?.manager).toThrow(UnitOfWorkOverError);
+    await expect(escaped?.query('SELECT 1')).rejects.toThrow(UnitOfWorkOverError);
+  });
+
+  it('says what to do when something is sent outside a unit of work', () => {
+    expect(() => requireUnitOfWork('Publishing OrderPlaced')).toThrow(OutsideUnitOfWorkError);
+    expect(() => requireUnitOfWork('Publishing OrderPlaced')).toThrow(/^Publishing OrderPlaced needs a unit of work/);
+  });
+
+  it('refuses a message that Postgres cannot store when it is sent, not at the commit of the group', async () => {
+    await expect(
+      unitOfWork.run(async () => {
+        unit().send(message('a', { body: '"\u0000"' }));
+      }),
+    ).rejects.toThrow(UnstorableError);
+  });
+
+  it('runs afterCommit actions after the commit, and only then', async () => {
+    const seen: unknown[] = [];
+    await unitOfWork.run(async () => {
+      await addAccount('a');
+      unit().afterCommit(() => seen.push('committed'));
+      expect(seen).toEqual([]);
+    });
+    await expect(
+      unitOfWork.run(async () => {
+        unit().afterCommit(() => seen.push('never'));
+        throw new Error('no');
+      }),
+    ).rejects.toThrow('no');
+    expect(seen).toEqual(['committed']);
+  });
+
+  it('refuses writes outside units of work, however they are made', async () => {
+    await expect(dataSource.query("INSERT INTO account VALUES ('a', 1)")).rejects.toMatchObject({
+      code: 'OUTSIDE_UNIT_OF_WORK',
+    });
+    await expect(
+      dataSource.query("WITH a AS (INSERT INTO account VALUES ('a', 1) RETURNING id) SELECT * FROM a"),
+    ).rejects.toMatchObject({ code: 'OUTSIDE_UNIT_OF_WORK' });
+    expect(await accounts()).toEqual([]);
+  });
+
+  it("lets TypeORM's own transactions be savepoints of the unit", async () => {
+    await unitOfWork.run(async () => {
+      await addAccount('a');
+      await expect(
+        unit().manager.transaction(async (manager) => {
+          await manager.query("INSERT INTO account VALUES ('b', 1)");
+          throw new Error('undo b');
+        }),
+      ).rejects.toThrow('undo b');
+      await unit().manager.transaction(async (manager) => {
+        await manager.query("INSERT INTO account VALUES ('c', 1)");
+      });
+      expect(await rows('SELECT id FROM account')).toEqual([]);
+    });
+    expect(await accounts()).toEqual(['a', 'c']);
+  });
+});
+
+describe('process', () => {
+  const entry = { consumer: 'test', messageId: 'm1' };
+
+  it('handles a message once and answers duplicates with what was remembered', async () => {
+    let runs = 0;
+    const handle = async (): Promise<string> => {
+      runs += 1;
+      await addAccount('a');
+      unit().remember({ orderId: 'a', total: 1.5 });
+      return 'result';
+    };
+    expect(await unitOfWork.process(entry, handle)).toEqual({ duplicate: false, result: 'result' });
+    expect(await unitOfWork.process(entry, handle)).toEqual({
+      duplicate: true,
+      reply: { orderId: 'a', total: 1.5 },
+    });
+    expect(await unitOfWork.process({ ...entry, consumer: 'other' }, async () => 'own')).toEqual({
+      duplicate: false,
+      result: 'own',
+    });
+    expect(runs).toBe(1);
+  });
+
+  it('lets concurrent deliveries of one message wait for the first: one group, other lanes, another process', async () => {
+    const other = await opened.unitOfWork(database.url);
+    let runs = 0;
+    const handle = async (): Promise<void> => {
+      runs += 1;
+      await addAccount('a');
+      unit().remember('the reply');
+    };
+    const results = await Promise.all(
+      Array.from({ length: 60 }, (_, index) =>
+        (index % 2 === 0 ? unitOfWork : other.unitOfWork).process(
+          index % 3 === 0 ? entry : { ...entry, key: `key-${index % 5}` },
+          handle,
+        ),
+      ),
+    );
+    expect(runs).toBe(1);
+    expect(results.filter(({ duplicate }) => !duplicate)).toHaveLength(1);
+    expect(results.filter((result) => result.duplicate && result.reply === 'the reply')).toHaveLength(59);
+  });
+
+  it('handles a message whose first attempt failed', async () => {
+    await expect(
+      unitOfWork.process(entry, async () => {
+        await addAccount('a');
+        throw new Error('first');
+      }),
+    ).rejects.toThrow('first');
+    expect(await inboxIds()).toEqual([]);
+    expect(await unitOfWork.process(entry, async () => 'second')).toEqual({ duplicate: false, result: 'second' });
+  });
+
+  it('refuses the same message id with another payload', async () => {
+    await unitOfWork.process({ ...entry, payloadHash: 'one' }, async () => unit().remember('reply'));
+    await expect(unitOfWork.process({ ...entry, payloadHash: 'two' }, async () => 1)).rejects.toThrow(
+      IdempotencyConflictError,
+    );
+    expect(await unitOfWork.process({ ...entry, payloadHash: 'one' }, async () => 1)).toEqual({
+      duplicate: true,
+      reply: 'reply',
+    });
+  });
+
+  it('keeps a refusal as the reply, without the changes of the refused work', async () => {
+    const refuse = (id: string): Promise<unknown> =>
+      unitOfWork.process(
+        { consumer: 'test', messageId: id },
+        async () => {
+          await addAccount(id);
+          unit().send(message(id, { id: `sent-${id}` }));
+          throw new BusinessError('test.Open.v1', 'NoFunds', { missing: 3 });
+        },
+        {
+          onRefusal: (error) => {
+            unit().send(message(id, { id: `refused-${id}` }));
+            unit().remember({ code: error.code, data: error.data });
+          },
+        },
+      );
+    const results = await Promise.allSettled([refuse('a'), unitOfWork.run(() => addAccount('b')), refuse('c')]);
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'rejected']);
+    expect(results[0]).toMatchObject({ reason: { code: 'NoFunds' } });
+    expect(await accounts()).toEqual(['b']);
+    expect((await outboxIds()).toSorted()).toEqual(['refused-a', 'refused-c']);
+    expect(await refuse('a')).toEqual({ duplicate: true, reply: { code: 'NoFunds', data: { missing: 3 } } });
+  });
+
+  it('undoes the refusal too when that fails', async () => {
+    await expect(
+      unitOfWork.process(
+        entry,
+        async () => {
+          throw new BusinessError('test.Open.v1', 'NoFunds', {});
+        },
+        {
+          onRefusal: () => {
+            unit().send(message('a'));
+            throw new Error('cannot refuse');
+          },
+        },
+      ),
+    ).rejects.toThrow('cannot refuse');
+    expect(await inboxIds()).toEqual([]);
+    expect(await outboxIds()).toEqual([]);
+  });
+
+  it('cannot be nested', async () => {
+    await expect(
+      unitOfWork.run(async () => {
+        await unitOfWork.process(entry, async () => 1);
+      }),
+    ).rejects.toThrow(NestedProcessError);
+  });
+});
+
+describe('failures', () => {
+  const cutConnections = async (): Promise<void> => {
+    await opened.server(database, (client) =>
+      client.query(
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE datname = $1 AND backend_type = 'client backend'`,
+        [database.name],
+      ),
+    );
+  };
+
+  it('rejects a whole group whose connection is cut, with nothing half done, and goes on', async () => {
+    const started = Promise.withResolvers<void>();
+    const cut = Promise.withResolvers<void>();
+    const work = (id: string) => async (): Promise<void> => {
+      await addAccount(id);
+      unit().send(message(id));
+      if (id !== 'b') return;
+      started.resolve();
+      await cut.promise;
+      await addAccount('b2');
+    };
+    const results = together(
+      ['a', 'b', 'c'].map((id) => () => unitOfWork.process({ consumer: 'test', messageId: id }, work(id))),
+    );
+    await started.promise;
+    await cutConnections();
+    cut.resolve();
+    for (const result of await results) {
+      expect(result).toMatchObject({ status: 'rejected', reason: { code: 'UNIT_OF_WORK_FAILED', retry: 'later' } });
+      expect((result as PromiseRejectedResult).reason).toBeInstanceOf(UnitOfWorkFailedError);
+    }
+    expect(await accounts()).toEqual([]);
+    expect(await inboxIds()).toEqual([]);
+    expect(await outboxIds()).toEqual([]);
+    await unitOfWork.run(() => addAccount('later'));
+    expect(await accounts()).toEqual(['later']);
+  });
+
+  it('does not claim to know the outcome when the connection is cut during the commit', async () => {
+    await unitOfWork.run(async () => {
+      await unit().query(`
+        CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS
+          'BEGIN PERFORM pg_sleep(20); RETURN NULL; END'`);
+      await unit().query(`
+        CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON account
+          DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_at_commit()`);
+    });
+    const result = expect(unitOfWork.run(() => addAccount('a'))).rejects.toThrow(CommitOutcomeUnknownError);
+    await opened.server(database, (client) =>
+      until(async () => {
+        const { rowCount } = await client.query(
+          "SELECT FROM pg_stat_activity WHERE datname = $1 AND wait_event = 'PgSleep'",
+          [database.name],
+        );
+        return rowCount === 1;
+      }),
+    );
+    await cutConnections();
+    await result;
+    expect(await accounts()).toEqual([]);
+  });
+
+  it('says that the database is unavailable, and works once it is back', async () => {
+    const other = await opened.unitOfWork(database.url, { lanes: 1 });
+    const allow = (allowed: boolean): Promise<unknown> =>
+      opened.server(database, (client) =>
+        client.query(`ALTER DATABASE ${database.name} WITH ALLOW_CONNECTIONS ${allowed}`),
+      );
+    await allow(false);
+    try {
+      await cutConnections();
+      await expect(other.unitOfWork.run(async () => 1)).rejects.toThrow(DatabaseUnavailableError);
+    } finally {
+      await allow(true);
+    }
+    expect(await other.unitOfWork.run(async () => 1)).toBe(1);
+  });
+
+  it('cuts off a work that does not end, and the next one runs', async () => {
+    const hasty = await opened.unitOfWork(database.url, { workTimeoutMs: 200, lanes: 1 });
+    const never = new Promise<never>(() => undefined);
+    const stuck = hasty.unitOfWork.run(() => never);
+    const waiting = hasty.unitOfWork.run(() => addAccount('a'));
+    await expect(stuck).rejects.toThrow(UnitOfWorkTimedOutError);
+    await Promise.allSettled([waiting]);
+    await hasty.unitOfWork.run(() => addAccount('b'));
+    expect(await accounts()).toContain('b');
+  });
+
+  it('refuses more than it may queue', async () => {
+    const small = await opened.unitOfWork(database.url, { maxQueued: 3, lanes: 1 });
+    const results = await together(Array.from({ length: 5 }, () => () => small.unitOfWork.run(async () => 1)));
+    expect(results.map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'fulfilled',
+      'fulfilled',
+      'rejected',
+      'rejected',
+    ]);
+    expect(results[4]).toMatchObject({ reason: expect.any(UnitOfWorkOverloadedError) as Error });
+  });
+
+  it('lets what runs end when it is closed, and refuses what comes later', async () => {
+    const closing = await opened.unitOfWork(database.url);
+    const started = Promise.withResolvers<void>();
+    const go = Promise.withResolvers<void>();
+    const running = closing.unitOfWork.run(async () => {
+      started.resolve();
+      await go.promise;
+      await addAccount('a');
+    });
+    await started.promise;
+    const closed = closing.unitOfWork.close();
+    await expect(closing.unitOfWork.run(async () => 1)).rejects.toThrow(PersistenceClosedError);
+    go.resolve();
+    await running;
+    await closed;
+    expect(await accounts()).toEqual(['a']);
+  });
+});

@@ -1,0 +1,367 @@
+import type { AnyMessage, ReplyOutcome } from '@flotilla/contracts-protocol';
+import { contractOf } from '@flotilla/contracts-protocol';
+import type { Clock } from '@flotilla/kernel';
+import type { SagaDefinition, SagaReason, WaitStep } from './definition.ts';
+import { drive } from './drive.ts';
+import {
+  hasEnded,
+  parseSagaKey,
+  sagaKey,
+  type HistoryEntry,
+  type SagaInstance,
+  type SagaRef,
+  type SagaStatus,
+} from './instance.ts';
+import { SagaAlreadyStartedError, SagaVersionConflictError, UnknownSagaError } from './saga.errors.ts';
+import type { DueTimer, SagaCount, SagaFilter, SagaStore } from './store.ts';
+import {
+  startInstance,
+  transition,
+  withoutDefinition,
+  type CancelAnswer,
+  type HandledAnswer,
+  type RetryAnswer,
+  type SagaAnswer,
+  type SagaInput,
+  type Transition,
+} from './transition.ts';
+import { waitingFor } from './waiting-for.ts';
+
+/** A command on its way out, inside the unit of work. */
+export interface OutgoingSagaCommand {
+  readonly command: AnyMessage;
+  /** The id of the message (`ce-id`): receivers de-duplicate by it. The same for every sending of one try. */
+  readonly commandId: string;
+  /** The id of this sending, for the outbox and the broker's de-duplication: differs where `commandId` repeats. */
+  readonly messageId: string;
+  /** Comes back in {@link SagaReply.sagaId}. */
+  readonly sagaId: string;
+  /** The ordering key if the command's contract has none: a saga's commands must not overtake each other. */
+  readonly key: string;
+  readonly correlationId?: string;
+}
+
+/** Sends durable commands: the service writes them to its outbox in the current unit of work. */
+export interface SagaTransport {
+  send(message: OutgoingSagaCommand): void | Promise<void>;
+}
+
+/** The answer to a command. */
+export interface SagaReply {
+  /** The command's {@link OutgoingSagaCommand.sagaId}. */
+  readonly sagaId: string;
+  readonly commandId: string;
+  readonly outcome: ReplyOutcome;
+  /** The answer, or the failure in the wire's own form. */
+  readonly body: unknown;
+}
+
+/** An event that sagas may wait for. */
+export interface SagaEvent {
+  /** The event's own id: an event kept for later is kept once. */
+  readonly id: string;
+  readonly message: AnyMessage;
+}
+
+/** What can reach the engine from outside. */
+export type SagaInbound = SagaReply | SagaEvent;
+
+/** There is no such instance. */
+export interface UnknownInstance {
+  readonly outcome: 'unknown';
+}
+
+export type ReplyResult = HandledAnswer | UnknownInstance;
+export type EventResult = SagaRef & (HandledAnswer | UnknownInstance);
+export type CancelResult = CancelAnswer | UnknownInstance;
+export type RetryResult = RetryAnswer | UnknownInstance;
+
+/** One instance as operators see it. */
+export interface SagaSummary extends Omit<SagaInstance, 'data' | 'buffer' | 'commandId' | 'epoch'> {
+  /** What it waits for, in a plain sentence. */
+  readonly waitingFor: string;
+}
+
+/** One instance with everything known of it. */
+export interface SagaDetails extends SagaInstance {
+  readonly waitingFor: string;
+  readonly history: readonly HistoryEntry[];
+}
+
+/** One change of one instance, for metrics and logs. Reported inside the unit of work: it may still be rolled back. */
+export interface SagaChange extends SagaRef {
+  readonly version: number;
+  /** Null when it was started. */
+  readonly from: SagaStatus | null;
+  readonly to: SagaStatus;
+  readonly history: readonly HistoryEntry[];
+}
+
+/** A definition together with the actions of its local steps. */
+export interface BoundSaga {
+  readonly definition: SagaDefinition<unknown, unknown>;
+  readonly actions: unknown;
+}
+
+/** Binds a definition to the object whose methods its local steps call. */
+export function bindSaga<D, A>(definition: SagaDefinition<D, A>, actions: A): BoundSaga {
+  // The engine hands a definition only data that the same definition made, and only these actions.
+  return { definition: definition as unknown as SagaDefinition<unknown, unknown>, actions };
+}
+
+export interface SagaEngineOptions {
+  readonly store: SagaStore;
+  readonly transport: SagaTransport;
+  readonly clock: Clock;
+  /** Every definition, older versions with running instances included. */
+  readonly sagas: readonly BoundSaga[];
+  readonly onChange?: (change: SagaChange) => void;
+}
+
+/** A saga by its name or its definition. */
+export type SagaName = string | { readonly name: string };
+
+const nameOf = (saga: SagaName): string => (typeof saga === 'string' ? saga : saga.name);
+
+/**
+ * Runs sagas. Every method works inside the caller's unit of work and keeps no state between calls. Throws
+ * {@link SagaVersionConflictError} when another unit was faster: run the whole unit again.
+ */
+export class SagaEngine {
+  readonly #store: SagaStore;
+  readonly #transport: SagaTransport;
+  readonly #clock: Clock;
+  readonly #sagas = new Map<string, BoundSaga>();
+  readonly #names = new Set<string>();
+  readonly #waits = new Map<string, Map<string, WaitStep<unknown>>>();
+  readonly #onChange: ((change: SagaChange) => void) | undefined;
+  readonly #timerListeners = new Set<(dueAt: number) => void>();
+
+  constructor({ store, transport, clock, sagas, onChange }: SagaEngineOptions) {
+    this.#store = store;
+    this.#transport = transport;
+    this.#clock = clock;
+    this.#onChange = onChange;
+    for (const saga of sagas) this.#register(saga);
+  }
+
+  /**
+   * Starts a saga for a business object, in the unit of work that made the object. Throws
+   * {@link SagaAlreadyStartedError} if there is one already.
+   */
+  async start<D, A>(
+    definition: SagaDefinition<D, A>,
+    id: string,
+    data: D,
+    options: { readonly correlationId?: string } = {},
+  ): Promise<SagaRef> {
+    const bound = this.#bound(definition.name, definition.version);
+    if (bound === undefined) throw new UnknownSagaError(`${definition.name} v${definition.version}`, this.#known());
+    const now = this.#clock.now();
+    const first = startInstance(bound.definition, { id, data, ...options }, now);
+    const { instance, effects, history } = await drive(bound.definition, bound.actions, first, now);
+    const written = { ...instance, revision: 1 };
+    if (!(await this.#store.insert(written, history))) throw new SagaAlreadyStartedError(definition.name, id);
+    await this.#carryOut(bound, written, effects);
+    this.#changed(null, written, history);
+    return { saga: definition.name, id };
+  }
+
+  /** Takes the answer to a command. `unknown`: there is no such instance (it was purged, or is another service's). */
+  async handleReply({ sagaId, commandId, outcome, body }: SagaReply): Promise<ReplyResult> {
+    const ref = parseSagaKey(sagaId);
+    if (ref === undefined) return { outcome: 'unknown' };
+    return this.#apply<HandledAnswer>(ref, { type: 'reply', commandId, outcome, body });
+  }
+
+  /** The event classes that any registered saga waits for. */
+  awaitedEvents(): string[] {
+    return [...this.#waits.keys()];
+  }
+
+  /**
+   * Takes an event for every saga that waits for its type. `unknown`: the event is about an object that has no
+   * instance (never had one, or not yet: the caller knows which).
+   */
+  async handleEvent({ id, message }: SagaEvent): Promise<EventResult[]> {
+    const results: EventResult[] = [];
+    for (const [saga, wait] of this.#waits.get(contractOf(message).type) ?? []) {
+      const ref = { saga, id: wait.instanceOf(message) };
+      results.push({ ...ref, ...(await this.#apply<HandledAnswer>(ref, { type: 'event', id, message })) });
+    }
+    return results;
+  }
+
+  /** The timers in the order in which they are due. */
+  nextTimers(limit: number): Promise<DueTimer[]> {
+    return this.#store.nextTimers(limit);
+  }
+
+  /** Fires an instance's timer if it is due and no other process is at it. */
+  async fireTimer(ref: SagaRef): Promise<HandledAnswer> {
+    const instance = await this.#store.claimDue(ref, this.#clock.now());
+    if (instance === undefined) return { outcome: 'ignored', why: 'the timer is not due, or another process fires it' };
+    return this.#applyTo<HandledAnswer>(instance, { type: 'timer' });
+  }
+
+  /** A customer's wish to cancel. */
+  requestCancel(saga: SagaName, id: string, reason: string): Promise<CancelResult> {
+    const input = { type: 'cancel', reason: { code: 'cancelled', message: reason }, force: false } as const;
+    return this.#apply<CancelAnswer>({ saga: nameOf(saga), id }, input);
+  }
+
+  /** An operator's decision to go on with a parked instance: the step is done again, under a new command id. */
+  retry(saga: SagaName, id: string): Promise<RetryResult> {
+    return this.#apply<RetryAnswer>({ saga: nameOf(saga), id }, { type: 'retry' });
+  }
+
+  /**
+   * An operator's decision to give up: what was done is undone, however far it got. An instance that is parked
+   * because a step cannot be undone leaves that step as it is and undoes the others.
+   */
+  abort(saga: SagaName, id: string, reason: string): Promise<CancelResult> {
+    const input = { type: 'cancel', reason: { code: 'aborted', message: reason }, force: true } as const;
+    return this.#apply<CancelAnswer>({ saga: nameOf(saga), id }, input);
+  }
+
+  /** Stops an instance for a person to look at. An answer that still comes lets it go on. */
+  park(saga: SagaName, id: string, reason: SagaReason): Promise<ReplyResult> {
+    return this.#apply<HandledAnswer>({ saga: nameOf(saga), id }, { type: 'park', reason });
+  }
+
+  async list(filter: SagaFilter = {}): Promise<SagaSummary[]> {
+    const instances = await this.#store.list(filter);
+    return instances.map((instance) => {
+      const { data: _data, buffer: _buffer, commandId: _commandId, epoch: _epoch, ...rest } = instance;
+      return { ...rest, waitingFor: this.#waitingFor(instance) };
+    });
+  }
+
+  /** One instance with its history; undefined if there is none. */
+  async show(saga: SagaName, id: string): Promise<SagaDetails | undefined> {
+    const ref = { saga: nameOf(saga), id };
+    const instance = await this.#store.load(ref);
+    if (instance === undefined) return undefined;
+    return { ...instance, waitingFor: this.#waitingFor(instance), history: await this.#store.history(ref) };
+  }
+
+  history(saga: SagaName, id: string): Promise<HistoryEntry[]> {
+    return this.#store.history({ saga: nameOf(saga), id });
+  }
+
+  /** How many instances have not ended, by saga, version and status. Cheap: counts open instances only. */
+  countOpen(): Promise<SagaCount[]> {
+    return this.#store.countOpen();
+  }
+
+  /** Versions with open instances that are not registered here. Ask at start: such instances will be parked. */
+  async missingDefinitions(): Promise<SagaCount[]> {
+    return (await this.#store.countOpen()).filter(({ saga, version }) => this.#bound(saga, version) === undefined);
+  }
+
+  /** Deletes instances that ended before then, at most `limit`; says how many. */
+  purge(endedBefore: number, limit: number): Promise<number> {
+    return this.#store.purge(endedBefore, limit);
+  }
+
+  /** Tells of every timer that is set, before its unit of work commits; returns how to stop listening. */
+  onTimerSet(listener: (dueAt: number) => void): () => void {
+    this.#timerListeners.add(listener);
+    return () => this.#timerListeners.delete(listener);
+  }
+
+  #register(saga: BoundSaga): void {
+    const { name, version, steps } = saga.definition;
+    const key = `${name} v${version}`;
+    if (this.#sagas.has(key)) throw new TypeError(`Saga ${key} is registered twice`);
+    this.#sagas.set(key, saga);
+    this.#names.add(name);
+    for (const step of steps) {
+      if (step.kind !== 'wait') continue;
+      for (const { contract } of step.events) {
+        const waits = this.#waits.get(contract.type) ?? new Map<string, WaitStep<unknown>>();
+        // How an event names its instance is the same in every step and version; the newest definition's word counts.
+        waits.set(name, step);
+        this.#waits.set(contract.type, waits);
+      }
+    }
+  }
+
+  #bound(saga: string, version: number): BoundSaga | undefined {
+    return this.#sagas.get(`${saga} v${version}`);
+  }
+
+  #known(): string[] {
+    return [...this.#sagas.keys()];
+  }
+
+  #waitingFor(instance: SagaInstance): string {
+    return waitingFor(this.#bound(instance.saga, instance.version)?.definition, instance, this.#clock.now());
+  }
+
+  async #apply<T extends SagaAnswer>(ref: SagaRef, input: SagaInput): Promise<T | UnknownInstance> {
+    const instance = await this.#store.load(ref);
+    if (instance === undefined) return { outcome: 'unknown' };
+    return this.#applyTo<T>(instance, input);
+  }
+
+  async #applyTo<T extends SagaAnswer>(before: SagaInstance, input: SagaInput): Promise<T> {
+    const now = this.#clock.now();
+    const bound = this.#bound(before.saga, before.version);
+    const first: Transition<unknown> =
+      bound === undefined
+        ? withoutDefinition(before, input, now)
+        : transition(bound.definition, before, input, now);
+    // Each kind of input has its own answers; see SagaInput and the aliases beside it.
+    const answer = first.answer as T;
+    if (first.instance === before) {
+      if (first.history.length > 0) await this.#store.record(before, first.history);
+      return answer;
+    }
+    const { instance, effects, history } = bound
+      ? await drive(bound.definition, bound.actions, first, now)
+      : { ...first, effects: [] };
+    const written = { ...instance, revision: before.revision + 1 };
+    if (!(await this.#store.save(before, written, history))) {
+      throw new SagaVersionConflictError(before.saga, before.id, before.revision);
+    }
+    if (bound) await this.#carryOut(bound, written, effects);
+    this.#changed(before.status, written, history);
+    return answer;
+  }
+
+  async #carryOut(
+    { definition, actions }: BoundSaga,
+    instance: SagaInstance,
+    effects: Awaited<ReturnType<typeof drive>>['effects'],
+  ): Promise<void> {
+    for (const effect of effects) {
+      switch (effect.type) {
+        case 'send': {
+          const { command, commandId, attempt } = effect;
+          await this.#transport.send({
+            command,
+            commandId,
+            messageId: attempt === 1 ? commandId : `${commandId}.${attempt}`,
+            sagaId: sagaKey(instance),
+            key: contractOf(command).keyOf?.(command.payload as never) ?? instance.id,
+            ...(instance.correlationId !== null && { correlationId: instance.correlationId }),
+          });
+          break;
+        }
+        case 'completed':
+          await definition.onCompleted?.(instance.data, actions);
+          break;
+        case 'compensated':
+          await definition.onCompensated?.(instance.data, actions, effect.reason);
+          break;
+      }
+    }
+  }
+
+  #changed(from: SagaStatus | null, instance: SagaInstance, history: readonly HistoryEntry[]): void {
+    const { saga, id, version, status: to, dueAt } = instance;
+    this.#onChange?.({ saga, id, version, from, to, history });
+    if (dueAt !== null && !hasEnded(instance)) for (const listener of this.#timerListeners) listener(dueAt);
+  }
+}

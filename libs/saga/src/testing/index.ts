@@ -1,0 +1,2 @@
+export { simulateSaga, SagaSimulation, type SimulationOptions } from './simulate.ts';
+export { assertAtRest, assertLawful } from './invariants.ts';

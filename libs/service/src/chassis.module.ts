@@ -1,0 +1,281 @@
+import { OutgoingMessages } from './outgoing.ts';
+import { HealthModule } from '@flotilla/observability/nest';
+import { PersistenceModule, PersistenceRuntime, UnitOfWork } from '@flotilla/persistence';
+import { bindSaga, PostgresSagaStore, SagaEngine, SagaTimers, sagaMigrations, type SagaDefinition } from '@flotilla/saga';
+import { currentUnitOfWork } from '@flotilla/persistence';
+import {
+  Logger,
+  Module,
+  type DynamicModule,
+  type FactoryProvider,
+  type InjectionToken,
+  type Provider,
+} from '@nestjs/common';
+import { ModuleRef, ModulesContainer } from '@nestjs/core';
+import { CommandBus, EventBus, EventPublisher, QueryBus, UnhandledExceptionBus } from '@nestjs/cqrs';
+import { errorMessage } from '@flotilla/kernel';
+import { CqrsBootstrap } from './cqrs/cqrs-bootstrap.ts';
+import { FleetCommandBus, FleetQueryBus, OutboxEventPublisher } from './cqrs/buses.ts';
+import { HandlerRegistry } from './cqrs/handler-registry.ts';
+import { MessageRouter } from './cqrs/message-router.ts';
+import { RemoteCalls } from './cqrs/remote-calls.ts';
+import type { ServiceParts } from './create-service.ts';
+import { CommandProcessor } from './inbound/command-processor.ts';
+import { DurableConsumers } from './inbound/durable-consumers.ts';
+import { Handling } from './inbound/handling.ts';
+import { RequestServer } from './inbound/request-server.ts';
+import { Jobs } from './jobs.ts';
+import { OperatorCommands } from './operator-commands.ts';
+import { OutboxSagaTransport, SagaInbox } from './sagas/saga-inbox.ts';
+import { Sagas } from './sagas/sagas.ts';
+import { NoDatabaseError } from './service.errors.ts';
+import { ServiceRuntime } from './service-runtime.ts';
+import { BROKER, CHASSIS_CONFIG, CLOCK } from './tokens.ts';
+
+/** Everything that the chassis gives to a service's modules: buses, unit of work, sagas, jobs, health. Global. */
+@Module({})
+export class ChassisModule {
+  static forRoot(parts: ServiceParts): DynamicModule {
+    const { manifest } = parts.spec;
+    return {
+      module: ChassisModule,
+      global: true,
+      imports: [
+        HealthModule.forRoot({ health: parts.health, metrics: parts.metrics, logger: parts.logger }),
+        ...(manifest.database ? [persistence(parts)] : []),
+        parts.module,
+      ],
+      providers: [
+        ...values(parts),
+        ...buses(parts),
+        ...inbound(parts),
+        ...(manifest.database ? [...sagas(parts), ...durable(parts)] : []),
+        runtime(parts),
+      ],
+      exports: [
+        CLOCK,
+        BROKER,
+        CHASSIS_CONFIG,
+        parts.configClass as InjectionToken,
+        CommandBus,
+        QueryBus,
+        EventBus,
+        EventPublisher,
+        UnhandledExceptionBus,
+        Jobs,
+        ...(manifest.database ? [Sagas] : []),
+      ],
+    };
+  }
+}
+
+function persistence({ spec, config, broker, clock, metrics }: ServiceParts): DynamicModule {
+  if (config.databaseUrl === undefined) throw new NoDatabaseError(spec.manifest.name);
+  return PersistenceModule.forRoot({
+    url: config.databaseUrl,
+    poolSize: config.databasePoolSize,
+    connectTimeoutMs: config.connectTimeoutMs,
+    entities: spec.entities ?? [],
+    migrations: [...sagaMigrations, ...(spec.migrations ?? [])],
+    publisher: broker,
+    lanes: config.unitOfWorkLanes,
+    retentionDays: config.outboxRetentionDays,
+    clock,
+    metrics,
+  });
+}
+
+function values({ config, configClass, clock, broker }: ServiceParts): Provider[] {
+  return [
+    { provide: CLOCK, useValue: clock },
+    { provide: BROKER, useValue: broker },
+    { provide: CHASSIS_CONFIG, useValue: config },
+    { provide: configClass as InjectionToken, useValue: config },
+    { provide: Jobs, useValue: new Jobs(clock) },
+  ];
+}
+
+function buses({ spec, clock, broker, metrics }: ServiceParts): Provider[] {
+  const { manifest } = spec;
+  const outgoing = new OutgoingMessages(manifest.name, clock);
+  const reactions = new Set((spec.sagas ?? []).flatMap(({ reaction }) => reaction ?? []));
+  return [
+    { provide: OutgoingMessages, useValue: outgoing },
+    { provide: MessageRouter, useValue: new MessageRouter(manifest, new RemoteCalls(broker, outgoing, clock, metrics)) },
+    { provide: HandlerRegistry, useFactory: (modules: ModulesContainer) => new HandlerRegistry(modules), inject: [ModulesContainer] },
+    {
+      provide: CommandBus,
+      useFactory: (
+        moduleRef: ModuleRef,
+        router: MessageRouter,
+        handlers: HandlerRegistry,
+        unitOfWork: UnitOfWork | undefined,
+      ) => new FleetCommandBus(moduleRef, router, handlers, unitOfWork),
+      inject: [ModuleRef, MessageRouter, HandlerRegistry, { token: UnitOfWork, optional: true }],
+    },
+    {
+      provide: QueryBus,
+      useFactory: (moduleRef: ModuleRef, router: MessageRouter) => new FleetQueryBus(moduleRef, router),
+      inject: [ModuleRef, MessageRouter],
+    },
+    UnhandledExceptionBus,
+    {
+      provide: EventBus,
+      useFactory: (commands: CommandBus, moduleRef: ModuleRef, unhandled: UnhandledExceptionBus) =>
+        new EventBus(commands, moduleRef, unhandled, { eventPublisher: new OutboxEventPublisher(outgoing) }),
+      inject: [CommandBus, ModuleRef, UnhandledExceptionBus],
+    },
+    EventPublisher,
+    {
+      provide: CqrsBootstrap,
+      useFactory: (handlers: HandlerRegistry, commands: CommandBus, queries: QueryBus) =>
+        new CqrsBootstrap(manifest, reactions, handlers, commands, queries),
+      inject: [HandlerRegistry, CommandBus, QueryBus],
+    },
+  ];
+}
+
+function inbound({ spec, config, broker, clock, metrics }: ServiceParts): Provider[] {
+  return [
+    { provide: Handling, useValue: new Handling(metrics, clock) },
+    {
+      provide: CommandProcessor,
+      useFactory: (commands: FleetCommandBus, handlers: HandlerRegistry, unitOfWork: UnitOfWork | undefined) =>
+        new CommandProcessor(spec.manifest.name, commands, handlers, unitOfWork),
+      inject: [CommandBus, HandlerRegistry, { token: UnitOfWork, optional: true }],
+    },
+    {
+      provide: RequestServer,
+      useFactory: (
+        commands: CommandProcessor,
+        queries: FleetQueryBus,
+        handlers: HandlerRegistry,
+        outgoing: OutgoingMessages,
+        handling: Handling,
+      ) =>
+        new RequestServer(broker, commands, queries, handlers, outgoing, handling, {
+          service: spec.manifest.name,
+          maxInFlight: config.maxInFlight,
+        }),
+      inject: [CommandProcessor, QueryBus, HandlerRegistry, OutgoingMessages, Handling],
+    },
+  ];
+}
+
+function sagas({ spec, clock, metrics }: ServiceParts): FactoryProvider[] {
+  const { manifest } = spec;
+  const registrations = spec.sagas ?? [];
+  const reactions = new Set(registrations.flatMap(({ reaction }) => reaction ?? []));
+  const logger = new Logger('Sagas');
+  return [
+    {
+      provide: SagaEngine,
+      useFactory: (unitOfWork: UnitOfWork, outgoing: OutgoingMessages, moduleRef: ModuleRef) => {
+        const get = <T>(token: InjectionToken): T => moduleRef.get<T>(token as string, { strict: false });
+        const engine = new SagaEngine({
+          store: new PostgresSagaStore({ query: (sql, parameters) => unitOfWork.query(sql, parameters) }),
+          transport: new OutboxSagaTransport(manifest.name, outgoing),
+          clock,
+          sagas: registrations.map(({ definition, actions }) =>
+            bindSaga(get<SagaDefinition<unknown, unknown>>(definition), get<unknown>(actions)),
+          ),
+          onChange: ({ saga, to, from, history }) => {
+            const startedAt = history[0]?.at ?? clock.now();
+            if (to !== from && (to === 'completed' || to === 'compensated' || to === 'parked')) {
+              currentUnitOfWork()?.afterCommit(() => metrics.sagaEnded(saga, to, clock.now() - startedAt));
+            }
+          },
+        });
+        metrics.observeSagas(async () =>
+          (await engine.countOpen()).map(({ saga, status, count }) => ({ saga, state: status, count })),
+        );
+        return engine;
+      },
+      inject: [UnitOfWork, OutgoingMessages, ModuleRef],
+    },
+    { provide: Sagas, useFactory: (engine: SagaEngine) => new Sagas(engine), inject: [SagaEngine] },
+    {
+      provide: SagaInbox,
+      useFactory: (engine: SagaEngine) => new SagaInbox(engine, reactions),
+      inject: [SagaEngine],
+    },
+    {
+      provide: SagaTimers,
+      useFactory: (engine: SagaEngine, unitOfWork: UnitOfWork) =>
+        new SagaTimers({
+          engine,
+          clock,
+          // The key is `<saga>:<id>`; replies and events of the same object are handled under its id.
+          runUnit: (work, key) => unitOfWork.run(work, key === undefined ? {} : { key: key.slice(key.indexOf(':') + 1) }),
+          onError: (error, ref) =>
+            logger.error(`A timer${ref ? ` of ${ref.saga} ${ref.id}` : ''} failed: ${errorMessage(error)}`),
+        }),
+      inject: [SagaEngine, UnitOfWork],
+    },
+  ];
+}
+
+function durable({ spec, config, broker }: ServiceParts): FactoryProvider[] {
+  return [
+    {
+      provide: DurableConsumers,
+      useFactory: (
+        commands: CommandProcessor,
+        handlers: HandlerRegistry,
+        unitOfWork: UnitOfWork,
+        outgoing: OutgoingMessages,
+        handling: Handling,
+        inbox: SagaInbox,
+      ) =>
+        new DurableConsumers(broker, commands, handlers, unitOfWork, outgoing, handling, inbox, {
+          manifest: spec.manifest,
+          consume: {
+            maxInFlight: config.maxInFlight,
+            maxAttempts: config.maxAttempts,
+            backoff: { initialMs: config.retryInitialMs, maxMs: config.retryMaxMs },
+          },
+        }),
+      inject: [CommandProcessor, HandlerRegistry, UnitOfWork, OutgoingMessages, Handling, SagaInbox],
+    },
+    {
+      provide: OperatorCommands,
+      useFactory: (engine: SagaEngine, unitOfWork: UnitOfWork, outgoing: OutgoingMessages) =>
+        new OperatorCommands(spec.manifest.name, broker, engine, unitOfWork, outgoing),
+      inject: [SagaEngine, UnitOfWork, OutgoingMessages],
+    },
+  ];
+}
+
+function runtime({ spec, broker }: ServiceParts): FactoryProvider {
+  const { manifest } = spec;
+  const optional = (token: InjectionToken) => ({ token, optional: true });
+  return {
+    provide: ServiceRuntime,
+    useFactory: (
+      requests: RequestServer,
+      jobs: Jobs,
+      consumers: DurableConsumers | undefined,
+      timers: SagaTimers | undefined,
+      operators: OperatorCommands | undefined,
+      database: PersistenceRuntime | undefined,
+    ) =>
+      new ServiceRuntime({
+        manifest,
+        broker,
+        requests,
+        jobs,
+        consumers,
+        timers: (spec.sagas ?? []).length > 0 ? timers : undefined,
+        operators: (spec.sagas ?? []).length > 0 ? operators : undefined,
+        flush: async (withinMs) => database?.flush(withinMs),
+      }),
+    inject: [
+      RequestServer,
+      Jobs,
+      optional(DurableConsumers),
+      optional(SagaTimers),
+      optional(OperatorCommands),
+      optional(PersistenceRuntime),
+    ],
+  };
+}

@@ -1,0 +1,106 @@
+import { z } from 'zod';
+
+const milliseconds = z.coerce.number().int().nonnegative();
+
+/**
+ * The settings that every service has. Plain objects rather than `setting()` calls keep this file free of
+ * import cycles with the function that adds them to each configuration.
+ */
+export const chassisSettings = {
+  natsUrl: {
+    env: 'NATS_URL',
+    schema: z.string().transform((text) => text.split(',').map((each) => each.trim())),
+    doc: 'NATS servers, comma-separated, for example nats://127.0.0.1:3022',
+  },
+  natsUser: {
+    env: 'NATS_USER',
+    schema: z.string().optional(),
+    default: undefined,
+    doc: "the service's NATS user; its permissions are those of its contracts",
+  },
+  natsPassword: {
+    env: 'NATS_PASSWORD',
+    schema: z.string().optional(),
+    default: undefined,
+    secret: true,
+    doc: 'the password of NATS_USER',
+  },
+  databaseUrl: {
+    env: 'DATABASE_URL',
+    schema: z.string().regex(/^postgres(ql)?:\/\//, 'must begin with postgres://').optional(),
+    default: undefined,
+    secret: true,
+    doc: "the service's own Postgres database, for example postgres://orders:secret@127.0.0.1:3032/orders",
+  },
+  databasePoolSize: {
+    env: 'DATABASE_POOL_SIZE',
+    schema: z.coerce.number().int().min(2).max(100),
+    default: 10,
+    doc: 'connections to Postgres at most; each costs the server some megabytes',
+  },
+  unitOfWorkLanes: {
+    env: 'UNIT_OF_WORK_LANES',
+    schema: z.coerce.number().int().min(1).max(32),
+    default: 2,
+    doc: 'transactions at a time that handle messages; more overlap waiting for the database, fewer make larger groups and so fewer commits',
+  },
+  host: { env: 'HOST', schema: z.string().min(1), default: '127.0.0.1', doc: 'the address that HTTP listens on' },
+  port: {
+    env: 'PORT',
+    schema: z.coerce.number().int().min(0).max(65_535),
+    doc: 'the HTTP port of health, metrics and, at the gateway, the API; 0 takes a free one',
+  },
+  logLevel: {
+    env: 'LOG_LEVEL',
+    schema: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
+    default: 'info',
+    doc: 'the least severe level that is logged',
+  },
+  maxInFlight: {
+    env: 'MAX_IN_FLIGHT',
+    schema: z.coerce.number().int().min(1).max(10_000),
+    default: 128,
+    doc: 'messages per consumer, and requests per subject, that are handled at a time; more raises throughput and memory',
+  },
+  maxAttempts: {
+    env: 'MAX_ATTEMPTS',
+    schema: z.coerce.number().int().min(1).max(100),
+    default: 6,
+    doc: 'deliveries of a failing message before it goes to the dead letters',
+  },
+  retryInitialMs: {
+    env: 'RETRY_INITIAL_MS',
+    schema: milliseconds,
+    default: 200,
+    doc: 'delay before the second delivery of a failing message, milliseconds; it doubles from there',
+  },
+  retryMaxMs: {
+    env: 'RETRY_MAX_MS',
+    schema: milliseconds,
+    default: 30_000,
+    doc: 'the longest delay between deliveries of a failing message, milliseconds',
+  },
+  connectTimeoutMs: {
+    env: 'CONNECT_TIMEOUT_MS',
+    schema: milliseconds,
+    default: 30_000,
+    doc: 'how long a start waits for NATS and Postgres, milliseconds',
+  },
+  drainMs: {
+    env: 'DRAIN_MS',
+    schema: milliseconds,
+    default: 10_000,
+    doc: 'how long a stop waits for messages in flight, milliseconds; then they are given back',
+  },
+  outboxRetentionDays: {
+    env: 'OUTBOX_RETENTION_DAYS',
+    schema: z.coerce.number().int().min(1).max(365),
+    default: 7,
+    doc: 'days that published messages are kept to repair a lost broker; costs disk',
+  },
+} as const;
+
+/** The values of the chassis' own settings. */
+export type ChassisConfig = {
+  readonly [K in keyof typeof chassisSettings]: z.output<(typeof chassisSettings)[K]['schema']>;
+};

@@ -1,0 +1,112 @@
+import { readFileSync } from 'node:fs';
+import { errorMessage } from '@flotilla/kernel';
+import type { z } from 'zod';
+import { chassisSettings, type ChassisConfig } from './chassis-settings.ts';
+import { InvalidConfigError } from './invalid-config.error.ts';
+
+/** One setting of a service: where it comes from, what it may be, what it means. */
+export interface Setting<S extends z.ZodType> {
+  /** The environment variable. With the suffix `_FILE`, the value is read from the file that it names. */
+  readonly env: string;
+  /** Parses the variable's text (use `z.coerce` for numbers). */
+  readonly schema: S;
+  /** The value without the variable; without a default the variable must be set. */
+  readonly default?: z.output<S>;
+  /** Meaning, unit, and what changing it costs. */
+  readonly doc: string;
+  /** Never shown in logs or error messages. */
+  readonly secret?: boolean;
+}
+
+export type Settings = Readonly<Record<string, Setting<z.ZodType>>>;
+
+/** The values of declared settings. */
+export type ConfigValues<S extends Settings> = { readonly [K in keyof S]: z.output<S[K]['schema']> };
+
+/** A configuration class: resolves itself from the environment, is injected by its own class. */
+export interface ConfigClass<V> {
+  new (values: V & ChassisConfig): V & ChassisConfig;
+  readonly settings: Settings;
+  /** Reads all settings; throws {@link InvalidConfigError} with every problem at once. */
+  fromEnvironment<T>(this: new (values: V & ChassisConfig) => T, env: NodeJS.ProcessEnv): T;
+}
+
+/** One row of a service's settings, for documents and `--help`. */
+export interface SettingDescription {
+  readonly env: string;
+  readonly doc: string;
+  readonly default: string | undefined;
+}
+
+/** Declares a setting with its type inferred. */
+export function setting<S extends z.ZodType>(declared: Setting<S>): Setting<S> {
+  return declared;
+}
+
+/**
+ * Declares a service's configuration: `export class OrdersConfig extends defineConfig({...}) {}`. The chassis'
+ * own settings (NATS, database, port, logs, drain) are part of every configuration.
+ */
+export function defineConfig<S extends Settings>(own: S): ConfigClass<ConfigValues<S>> {
+  const settings: Settings = { ...chassisSettings, ...own };
+  class Config {
+    static readonly settings = settings;
+
+    constructor(values: object) {
+      Object.assign(this, values);
+      Object.freeze(this);
+    }
+
+    static fromEnvironment(env: NodeJS.ProcessEnv): unknown {
+      return new this(resolveSettings(settings, env));
+    }
+  }
+  // The fields come from the declaration; a class cannot say so itself.
+  return Config as unknown as ConfigClass<ConfigValues<S>>;
+}
+
+function resolveSettings(settings: Settings, env: NodeJS.ProcessEnv): Record<string, unknown> {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, declared] of Object.entries(settings)) {
+    let text: string | undefined;
+    try {
+      text = readSetting(declared.env, env);
+    } catch (error) {
+      problems.push(`${declared.env}_FILE cannot be read: ${errorMessage(error)}`);
+      continue;
+    }
+    if (text === undefined) {
+      if ('default' in declared) values[name] = declared.default;
+      else problems.push(`${declared.env} is not set: ${declared.doc}`);
+      continue;
+    }
+    const parsed = declared.schema.safeParse(text);
+    if (parsed.success) {
+      values[name] = parsed.data;
+    } else {
+      const shown = declared.secret ? 'the value' : `"${text}"`;
+      const why = parsed.error.issues.map((issue) => issue.message).join('; ');
+      problems.push(`${declared.env}: ${shown} is not valid: ${why} (${declared.doc})`);
+    }
+  }
+  if (problems.length > 0) throw new InvalidConfigError(problems);
+  return values;
+}
+
+// An empty variable counts as unset: compose files and shells cannot unset one.
+function readSetting(name: string, env: NodeJS.ProcessEnv): string | undefined {
+  const file = env[`${name}_FILE`];
+  if (file) return readFileSync(file, 'utf8').trim();
+  const value = env[name];
+  return value === '' ? undefined : value;
+}
+
+/** The settings of a configuration class as rows of text. */
+export function describeSettings(config: { readonly settings: Settings }): SettingDescription[] {
+  return Object.values(config.settings).map((declared) => ({
+    env: declared.env,
+    doc: declared.doc,
+    default: 'default' in declared ? (JSON.stringify(declared.default) ?? 'unset') : undefined,
+  }));
+}

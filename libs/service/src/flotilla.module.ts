@@ -1,0 +1,53 @@
+import 'reflect-metadata';
+import type { ServiceManifest } from '@flotilla/contracts-protocol';
+import { FlotillaError } from '@flotilla/kernel';
+import { Module, type DynamicModule, type InjectionToken, type Type } from '@nestjs/common';
+import { MODULE_METADATA } from '@nestjs/common/constants.js';
+import type { EntityTarget, MigrationInterface, ObjectLiteral } from 'typeorm';
+
+/** A saga of a service: injected, because its limits may come from the configuration. */
+export interface SagaRegistration {
+  /** The provider of the definition (`defineSaga`); all versions that still have instances are registered. */
+  readonly definition: InjectionToken;
+  /** The class with the saga's actions. */
+  readonly actions: Type<unknown>;
+  /** The reaction of the manifest that brings the events it waits for, if it waits for any. */
+  readonly reaction?: string;
+}
+
+export interface ServiceSpec {
+  readonly manifest: ServiceManifest;
+  /** TypeORM entities of the service's own database. */
+  readonly entities?: readonly (EntityTarget<ObjectLiteral> & (abstract new (...args: never[]) => object))[];
+  /** Its migrations, in order. */
+  readonly migrations?: readonly (new () => MigrationInterface)[];
+  readonly sagas?: readonly SagaRegistration[];
+}
+
+const SERVICE_SPEC = 'flotilla:service-spec';
+
+/** Says in a service's module what the chassis has to know: `imports: [FlotillaModule.forService({...})]`. */
+@Module({})
+export class FlotillaModule {
+  /** Declares the service. `runService` finds it here and provides buses, database, sagas and jobs to all modules. */
+  static forService(spec: ServiceSpec): DynamicModule {
+    const module = { module: FlotillaModule };
+    Reflect.defineMetadata(SERVICE_SPEC, spec, module);
+    return module;
+  }
+}
+
+/** What a service's module declares with {@link FlotillaModule.forService}. */
+export function serviceSpecOf(module: Type<unknown>): ServiceSpec {
+  const imports = (Reflect.getMetadata(MODULE_METADATA.IMPORTS, module) ?? []) as unknown[];
+  for (const imported of imports) {
+    if (typeof imported !== 'object' || imported === null) continue;
+    const spec = Reflect.getMetadata(SERVICE_SPEC, imported) as ServiceSpec | undefined;
+    if (spec) return spec;
+  }
+  throw new FlotillaError(
+    'NOT_A_SERVICE',
+    `${module.name} does not say which service it is: add FlotillaModule.forService({ manifest, ... }) to its imports`,
+    { retry: 'never' },
+  );
+}

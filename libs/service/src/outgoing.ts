@@ -1,0 +1,146 @@
+import {
+  commandSubject,
+  contractOf,
+  encodeEnvelope,
+  eventSubject,
+  rpcSubject,
+  type AnyMessage,
+  type Contract,
+  type Envelope,
+} from '@flotilla/contracts-protocol';
+import { newId, type Clock } from '@flotilla/kernel';
+import type { IncomingMessage, OutgoingMessage } from '@flotilla/messaging';
+import { currentContext, traceHeaders } from '@flotilla/observability';
+
+const identities = new WeakMap<object, string>();
+
+/**
+ * Gives a command the id that it travels with, so that sending it again is recognised and answered as before.
+ * Without one, every message gets a new id.
+ */
+export function withMessageId<M extends AnyMessage>(message: M, id: string): M {
+  identities.set(message, id);
+  return message;
+}
+
+/** What a saga adds to the commands that it sends. */
+export interface CommandRoute {
+  readonly id: string;
+  readonly replyTo: string;
+  /** The correlation id of the request that began it all, where the current context has another or none. */
+  readonly correlationId: string | undefined;
+}
+
+/** Makes messages ready for the wire: envelope, subject, correlation, causation and trace from where it is called. */
+export class OutgoingMessages {
+  readonly #service: string;
+  readonly #clock: Clock;
+
+  constructor(service: string, clock: Clock) {
+    this.#service = service;
+    this.#clock = clock;
+  }
+
+  /** A request that waits for its answer until `deadline`. */
+  request(message: AnyMessage, deadline: number): OutgoingMessage {
+    const contract = contractOf(message);
+    const id = identities.get(message) ?? newId();
+    const key = keyOf(contract, message, id);
+    return this.#outgoing(message, contract, id, key, rpcSubject(contract), { deadline });
+  }
+
+  /** A durable command. */
+  command(message: AnyMessage, route?: CommandRoute): OutgoingMessage {
+    const contract = contractOf(message);
+    const id = route?.id ?? identities.get(message) ?? newId();
+    const key = keyOf(contract, message, id);
+    return this.#outgoing(message, contract, id, key, commandSubject(contract, key), {
+      ...(route && { replyTo: route.replyTo }),
+      ...(route?.correlationId !== undefined && { correlationId: route.correlationId }),
+    });
+  }
+
+  /** An event. */
+  event(message: AnyMessage): OutgoingMessage {
+    const contract = contractOf(message);
+    const id = identities.get(message) ?? newId();
+    const key = keyOf(contract, message, id);
+    const aggregateVersion = contract.aggregateVersionOf?.(message.payload as never);
+    return this.#outgoing(message, contract, id, key, eventSubject(contract, key), {
+      ...(aggregateVersion !== undefined && { aggregateVersion }),
+    });
+  }
+
+  /** The answer to a request or a durable command, as headers and body. */
+  reply(
+    to: Envelope,
+    id: string,
+    outcome: NonNullable<Envelope['outcome']>,
+    body: unknown,
+    replayed = false,
+  ): { headers: Readonly<Record<string, string>>; body: string } {
+    return {
+      headers: encodeEnvelope({
+        id,
+        type: to.type,
+        source: this.#service,
+        time: new Date(this.#clock.now()).toISOString(),
+        subject: to.subject,
+        correlationId: to.correlationId,
+        causationId: to.id,
+        outcome,
+        replayed,
+        ...traceHeaders(),
+      }),
+      // An absent answer is null on the wire: JSON has no undefined.
+      body: JSON.stringify(body ?? null),
+    };
+  }
+
+  #outgoing(
+    message: AnyMessage,
+    contract: Contract,
+    id: string,
+    key: string,
+    subject: string,
+    more: Partial<Envelope>,
+  ): OutgoingMessage {
+    const context = currentContext();
+    return {
+      id,
+      subject,
+      key,
+      headers: encodeEnvelope({
+        id,
+        type: contract.type,
+        source: this.#service,
+        time: new Date(this.#clock.now()).toISOString(),
+        subject: key,
+        correlationId: context?.correlationId ?? id,
+        ...(context?.messageId !== undefined && { causationId: context.messageId }),
+        ...traceHeaders(),
+        ...more,
+      }),
+      body: JSON.stringify(message.payload),
+    };
+  }
+}
+
+/** The reply to a durable command, ready for the outbox; undefined if nobody waits for one. */
+export function durableReply(
+  outgoing: OutgoingMessages,
+  command: IncomingMessage,
+  id: string,
+  outcome: NonNullable<Envelope['outcome']>,
+  body: unknown,
+): OutgoingMessage | undefined {
+  const { envelope } = command;
+  if (envelope.replyTo === undefined) return undefined;
+  // The answers to one saga keep their order: the key is the waiting instance, the last token of replyTo.
+  const key = envelope.replyTo.slice(envelope.replyTo.lastIndexOf('.') + 1);
+  return { id, subject: envelope.replyTo, key, ...outgoing.reply(envelope, id, outcome, body) };
+}
+
+function keyOf(contract: Contract, message: AnyMessage, id: string): string {
+  return contract.keyOf?.(message.payload as never) ?? id;
+}

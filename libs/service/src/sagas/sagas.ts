@@ -1,0 +1,46 @@
+import { currentContext } from '@flotilla/observability';
+import type { SagaDefinition, SagaEngine } from '@flotilla/saga';
+import { FlotillaError } from '@flotilla/kernel';
+
+/** What became of a wish to cancel. */
+export type Cancellation = { readonly accepted: true } | { readonly accepted: false; readonly why: string };
+
+/** Starts and cancels sagas, in the unit of work of the handler that does so. */
+export class Sagas {
+  readonly #engine: SagaEngine;
+
+  constructor(engine: SagaEngine) {
+    this.#engine = engine;
+  }
+
+  /** Starts a saga for the business object `id`. Its first command leaves when the handler's changes are committed. */
+  async start<D, A>(definition: SagaDefinition<D, A>, id: string, data: D): Promise<void> {
+    const correlationId = currentContext()?.correlationId;
+    await this.#engine.start(definition, id, data, correlationId === undefined ? {} : { correlationId });
+  }
+
+  /** Asks a saga to stop and undo what it did. Asked again, it is accepted again. */
+  async cancel<D, A>(definition: SagaDefinition<D, A>, id: string, reason: string): Promise<Cancellation> {
+    const result = await this.#engine.requestCancel(definition, id, reason);
+    switch (result.outcome) {
+      case 'accepted':
+        return { accepted: true };
+      case 'alreadyCompensating':
+        // Asked twice by the customer it is the same wish; anything else has its own end already.
+        return result.reason.code === 'cancelled'
+          ? { accepted: true }
+          : { accepted: false, why: `it is being given up already: ${result.reason.message}` };
+      case 'alreadyEnded':
+        return { accepted: false, why: `it has ended: ${result.status}` };
+      case 'tooLate':
+        return { accepted: false, why: `it is too late, at step "${result.step}"` };
+      case 'definitionMissing':
+        throw new FlotillaError(
+          'SAGA_DEFINITION_MISSING',
+          `${definition.name} of ${id} runs on version ${result.version}, which is not registered here: register it again`,
+        );
+      case 'unknown':
+        return { accepted: false, why: 'it has no saga' };
+    }
+  }
+}

@@ -1,0 +1,255 @@
+import {
+  BusinessError,
+  contractOf,
+  decodeEnvelope,
+  readFailure,
+  replySubject,
+  type AnyMessage,
+  type AnyMessageClass,
+  type Envelope,
+  type PayloadOf,
+  type ReplyOf,
+} from '@flotilla/contracts-protocol';
+import { FlotillaError, newId, systemClock, type Clock } from '@flotilla/kernel';
+import { NatsBroker, provision, topologyOf, type Broker, type WatchedMessage } from '@flotilla/messaging';
+import { createLogger, createMetrics, HealthRegistry, noMetrics, type Metrics } from '@flotilla/observability';
+import { migrate, UnitOfWork } from '@flotilla/persistence';
+import { sagaMigrations } from '@flotilla/saga';
+import { createTestDatabase, startTestNats, uniqueName, until, type TestDatabase } from '@flotilla/testing';
+import type { InjectionToken, Type } from '@nestjs/common';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { ChassisConfig } from '../config/chassis-settings.ts';
+import type { ConfigClass } from '../config/define-config.ts';
+import { createService, type RunningService } from '../create-service.ts';
+import { readReply, RemoteCalls } from '../cqrs/remote-calls.ts';
+import { serviceSpecOf } from '../flotilla.module.ts';
+import { OutgoingMessages } from '../outgoing.ts';
+
+export interface StartTestServiceOptions<V> {
+  readonly module: Type<unknown>;
+  readonly config: ConfigClass<V> & (new (values: never) => ChassisConfig);
+  /** Settings beside the ones that the harness gives. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly clock?: Clock;
+}
+
+/** What a durable command was answered. */
+export type Answer<R> =
+  | { readonly outcome: 'ok'; readonly reply: R }
+  | { readonly outcome: 'refused' | 'failed'; readonly code: string; readonly data?: unknown };
+
+export interface RecordedEvent<M> {
+  readonly envelope: Envelope;
+  readonly payload: PayloadOf<M>;
+}
+
+/** A real service on a real database and a real broker of its own, with the rest of the fleet played by the test. */
+export interface TestService extends AsyncDisposable {
+  readonly app: NestFastifyApplication;
+  /** The address of its HTTP port. */
+  readonly url: string;
+  readonly database: TestDatabase | undefined;
+  readonly metrics: Metrics;
+  /** For what the harness has no shorter way. */
+  readonly broker: Broker;
+  /** Calls it as another service does: request/reply over NATS. Throws its declared errors. */
+  execute<M extends AnyMessage>(command: M): Promise<ReplyOf<M>>;
+  query<M extends AnyMessage>(query: M): Promise<ReplyOf<M>>;
+  /** Sends a durable command as a saga does, and waits for the answer; the same `id` is the same command. */
+  send<M extends AnyMessage>(command: M, options?: { readonly id?: string }): Promise<Answer<ReplyOf<M>>>;
+  /** Publishes another service's event, as that service would; the same `id` is the same event. */
+  publish(event: AnyMessage, options?: { readonly id?: string }): Promise<void>;
+  /** The events that the service has published so far. */
+  events<M extends AnyMessageClass>(type: M): RecordedEvent<M>[];
+  /** Waits until it has published as many events of the type; returns them. */
+  eventually<M extends AnyMessageClass>(type: M, count?: number): Promise<RecordedEvent<M>[]>;
+  /** The durable commands that the service's sagas have sent so far. */
+  commands<M extends AnyMessageClass>(type: M): RecordedEvent<M>[];
+  /** Answers the latest command of the type as its service would. */
+  answer<M extends AnyMessageClass>(type: M, outcome: 'ok' | 'refused' | 'failed', body: unknown): Promise<void>;
+  /** Rows of its database, read or written as the service's own role. */
+  sql<R>(text: string, parameters?: readonly unknown[]): Promise<R[]>;
+  /** An injectable of the service. */
+  get<T>(token: InjectionToken | Type<T>): T;
+  /** A second process of the service on the same database and broker; stopped with the first. */
+  startReplica(): Promise<RunningService>;
+  /** Stops the service as SIGTERM would, and the servers; fails if it leaves a connection open. */
+  stop(): Promise<void>;
+}
+
+const HARNESS = 'harness';
+
+/** Starts a service for tests. Dispose of it, or call `stop()`, in the test that started it. */
+export async function startTestService<V>(options: StartTestServiceOptions<V>): Promise<TestService> {
+  const spec = serviceSpecOf(options.module);
+  const { manifest } = spec;
+  const clock = options.clock ?? systemClock;
+  const nats = await startTestNats();
+  const undo: (() => Promise<unknown>)[] = [() => nats.dispose()];
+  try {
+    const migrations = [...sagaMigrations, ...(spec.migrations ?? [])];
+    const database = manifest.database
+      ? await createTestDatabase({
+          template: { name: manifest.name, migrate: async (url) => void (await migrate({ url, migrations })) },
+        })
+      : undefined;
+    if (database) undo.unshift(() => database.drop());
+
+    const client = await NatsBroker.connect({ servers: [nats.url], name: HARNESS, service: HARNESS });
+    undo.unshift(() => client.close({ drainMs: 1_000 }));
+    // The harness sends commands, so that there is a queue for the answers.
+    const harness = { ...manifest, name: HARNESS, standsInFor: [], answers: [], handles: [], publishes: [], reacts: {} };
+    const sends = manifest.answers.filter(({ contract }) => contract.kind === 'command');
+    await provision(client.connection, topologyOf([manifest, { ...harness, sends }]));
+
+    const recorder = new Recorder();
+    for (const subject of ['evt.>', 'cmd.>', 'reply.>']) await client.watch(subject, (message) => recorder.record(message));
+    // A watch is a subscription: without a round trip the server may not know of it yet.
+    await client.connection.flush();
+
+    const startOne = async (): Promise<{ service: RunningService; url: string; metrics: Metrics }> => {
+      const config = options.config.fromEnvironment({
+        NATS_URL: nats.url,
+        PORT: '0',
+        DRAIN_MS: '2000',
+        RETRY_INITIAL_MS: '20',
+        RETRY_MAX_MS: '100',
+        ...(database && { DATABASE_URL: database.url }),
+        ...options.env,
+      }) as ChassisConfig;
+      const metrics = createMetrics({ service: manifest.name, process: false });
+      const broker = await NatsBroker.connect({
+        servers: config.natsUrl,
+        name: manifest.name,
+        service: manifest.name,
+        metrics,
+      });
+      const service = await createService({
+        module: options.module,
+        spec,
+        config,
+        configClass: options.config,
+        broker,
+        clock,
+        logger: createLogger({ service: manifest.name, level: process.env['TEST_LOG_LEVEL'] === undefined ? 'fatal' : 'debug' }),
+        metrics,
+        health: new HealthRegistry(),
+      });
+      undo.unshift(() => service.stop());
+      const { url } = await service.start();
+      return { service, url, metrics };
+    };
+    const first = await startOne();
+
+    const outgoing = new OutgoingMessages(HARNESS, clock);
+    const remote = new RemoteCalls(client, outgoing, clock, noMetrics);
+    const stop = async (): Promise<void> => {
+      for (const action of undo.splice(0)) await action();
+    };
+    return {
+      app: first.service.app,
+      url: first.url,
+      database,
+      metrics: first.metrics,
+      broker: client,
+      execute: <M extends AnyMessage>(command: M) => remote.call(command) as Promise<ReplyOf<M>>,
+      query: <M extends AnyMessage>(query: M) => remote.call(query) as Promise<ReplyOf<M>>,
+      async send<M extends AnyMessage>(command: M, { id = newId() }: { readonly id?: string } = {}) {
+        const conversation = uniqueName('conversation');
+        const message = outgoing.command(command, {
+          id,
+          replyTo: replySubject(HARNESS, conversation),
+          correlationId: undefined,
+        });
+        const since = recorder.replies.length;
+        // Every sending is a message of its own to the broker; the service knows the command by its id.
+        await client.publish({ ...message, id: newId() });
+        const reply = await until(() => recorder.replies.slice(since).find(({ envelope }) => envelope.causationId === id), {
+          describe: `the answer to ${contractOf(command).type}`,
+        });
+        return toAnswer<ReplyOf<M>>(command, reply);
+      },
+      async publish(event, { id } = {}) {
+        const message = outgoing.event(event);
+        const headers = id === undefined ? message.headers : { ...message.headers, 'ce-id': id };
+        await client.publish({ ...message, headers });
+      },
+      events: (type) => recorder.events(type),
+      eventually: async (type, count = 1) => {
+        await until(() => recorder.events(type).length >= count, {
+          describe: `${count} × ${type.contract.type} (there are ${recorder.events(type).length})`,
+        });
+        return recorder.events(type);
+      },
+      commands: (type) => recorder.commands(type),
+      async answer(type, outcome, body) {
+        const last = await until(() => recorder.commands(type).at(-1), { describe: `a ${type.contract.type}` });
+        const { envelope } = last;
+        if (envelope.replyTo === undefined) throw new FlotillaError('NO_REPLY_WANTED', `${envelope.type} wants no answer`);
+        const id = newId();
+        await client.publish({
+          id,
+          subject: envelope.replyTo,
+          key: envelope.subject,
+          ...outgoing.reply(envelope, id, outcome, body),
+        });
+      },
+      async sql<R>(text: string, parameters: readonly unknown[] = []) {
+        const unitOfWork = first.service.app.get(UnitOfWork);
+        return unitOfWork.run(() => unitOfWork.query<R>(text, parameters));
+      },
+      get: <T>(token: InjectionToken | Type<T>) => first.service.app.get<T>(token as Type<T>),
+      startReplica: async () => (await startOne()).service,
+      stop,
+      [Symbol.asyncDispose]: stop,
+    };
+  } catch (error) {
+    for (const action of undo) await action().catch(() => undefined);
+    throw error;
+  }
+}
+
+interface Recorded {
+  readonly envelope: Envelope;
+  readonly subject: string;
+  readonly body: unknown;
+}
+
+class Recorder {
+  readonly #messages: Recorded[] = [];
+  readonly replies: Recorded[] = [];
+
+  record({ subject, headers, body }: WatchedMessage): void {
+    const recorded = {
+      envelope: decodeEnvelope((name) => headers[name]),
+      subject,
+      body: JSON.parse(new TextDecoder().decode(body)) as unknown,
+    };
+    (subject.startsWith('reply.') ? this.replies : this.#messages).push(recorded);
+  }
+
+  events<M extends AnyMessageClass>(type: M): RecordedEvent<M>[] {
+    return this.#of('evt.', type);
+  }
+
+  commands<M extends AnyMessageClass>(type: M): RecordedEvent<M>[] {
+    return this.#of('cmd.', type);
+  }
+
+  #of<M extends AnyMessageClass>(prefix: string, type: M): RecordedEvent<M>[] {
+    return this.#messages
+      .filter(({ subject, envelope }) => subject.startsWith(prefix) && envelope.type === type.contract.type)
+      .map(({ envelope, body }) => ({ envelope, payload: body as PayloadOf<M> }));
+  }
+}
+
+function toAnswer<R>(command: AnyMessage, { envelope, body, subject }: Recorded): Answer<R> {
+  try {
+    const bytes = new TextEncoder().encode(JSON.stringify(body));
+    const message = { subject, headers: {}, envelope, body: bytes, json: () => body };
+    return { outcome: 'ok', reply: readReply(contractOf(command), message) as R };
+  } catch (error) {
+    if (error instanceof BusinessError) return { outcome: 'refused', code: error.code, data: error.data };
+    return { outcome: 'failed', code: readFailure(body).code };
+  }
+}

@@ -1,0 +1,40 @@
+import type { DataDir } from './stack/data-dir.ts';
+import type { Instance, PortPlan } from './ports.ts';
+
+/** What a service's environment is made of. */
+export interface EnvironmentSource {
+  readonly dir: DataDir;
+  readonly ports: PortPlan;
+  readonly natsUrl: string;
+  readonly databases: Readonly<Record<string, string>>;
+}
+
+/**
+ * The environment of one process of a service: what is set in this process's environment stays (so a setting can be
+ * changed with `ORDERS_REVIEW_ABOVE_MINOR=100 npm start`), except the addresses, which are the stack's.
+ */
+export function serviceEnvironment(
+  { service, name }: Instance,
+  source: EnvironmentSource,
+  env: NodeJS.ProcessEnv = process.env,
+): NodeJS.ProcessEnv {
+  const database = source.databases[service];
+  return {
+    LOG_LEVEL: 'info',
+    ...withoutDeploymentAddresses(env),
+    NATS_URL: source.natsUrl,
+    ...(database !== undefined && { DATABASE_URL: database }),
+    HOST: '127.0.0.1',
+    PORT: String(source.ports.instances.get(name) ?? 0),
+    NODE_COMPILE_CACHE: source.dir.compileCache,
+  };
+}
+
+/** Addresses and passwords of other databases and brokers are nothing for a service of the embedded fleet. */
+function withoutDeploymentAddresses(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(env).filter(
+      ([name]) => !/(?:^|_)DATABASE_URL(?:_FILE)?$|^NATS_|^PG[A-Z]+$/.test(name),
+    ),
+  );
+}

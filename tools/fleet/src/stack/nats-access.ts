@@ -1,0 +1,45 @@
+import { readFileSync } from 'node:fs';
+import type { ConnectNatsOptions, NatsTls } from '@flotilla/messaging';
+import { FleetNotRunningError } from '../fleet.errors.ts';
+import type { DataDir } from './data-dir.ts';
+import { readState } from './state.ts';
+
+/** How to reach the broker as the operator. */
+export type NatsAccess = Omit<ConnectNatsOptions, 'name'>;
+
+/**
+ * The broker of `NATS_URL`, with `NATS_USER`, `NATS_PASSWORD` and the files `NATS_TLS_CA`, `NATS_TLS_CERT` and
+ * `NATS_TLS_KEY` (each also as `..._FILE`), else that of the running fleet. Throws {@link FleetNotRunningError}.
+ */
+export async function findNats(dir: DataDir, env: NodeJS.ProcessEnv = process.env): Promise<NatsAccess> {
+  const url = read(env, 'NATS_URL');
+  if (url !== undefined) return accessFrom(url, env);
+  const state = await readState(dir);
+  if (state === undefined) throw new FleetNotRunningError(dir.path);
+  return { servers: state.nats.url };
+}
+
+function accessFrom(url: string, env: NodeJS.ProcessEnv): NatsAccess {
+  const user = read(env, 'NATS_USER');
+  const password = read(env, 'NATS_PASSWORD');
+  const caFile = read(env, 'NATS_TLS_CA');
+  const certFile = read(env, 'NATS_TLS_CERT');
+  const keyFile = read(env, 'NATS_TLS_KEY');
+  const tls: NatsTls = {
+    ...(caFile !== undefined && { caFile }),
+    ...(certFile !== undefined && { certFile }),
+    ...(keyFile !== undefined && { keyFile }),
+  };
+  return {
+    servers: url.split(',').map((each) => each.trim()),
+    ...(user !== undefined && { credentials: { user, password: password ?? '' } }),
+    ...(Object.keys(tls).length > 0 && { tls }),
+  };
+}
+
+function read(env: NodeJS.ProcessEnv, name: string): string | undefined {
+  const file = env[`${name}_FILE`];
+  if (file !== undefined && file !== '') return readFileSync(file, 'utf8').trim();
+  const value = env[name];
+  return value === '' ? undefined : value;
+}
