@@ -30,6 +30,9 @@ export default function preset(configUrl, overrides = {}) {
       ],
     },
     reporters: ['default', join(import.meta.dirname, 'tools/nx-flotilla/src/jest-counts.mjs')],
+    // They start NATS and Postgres when the first test asks for them, and not at all for unit tests.
+    globalSetup: join(import.meta.dirname, 'libs/testing/src/jest-global-setup.ts'),
+    globalTeardown: join(import.meta.dirname, 'libs/testing/src/jest-global-teardown.ts'),
     testTimeout: 30_000,
     injectGlobals: true,
     ...overrides,

@@ -23,4 +23,10 @@ export class PaymentsConfig extends defineConfig({
     default: 50,
     doc: 'the pause before the provider is asked a second time, milliseconds; it doubles from there',
   }),
+  providerBreakerMinCallsPerSecond: setting({
+    env: 'PAYMENTS_PROVIDER_BREAKER_MIN_CALLS_PER_SECOND',
+    schema: z.coerce.number().positive(),
+    default: 5,
+    doc: 'below this many calls to the provider a second the circuit breaker stays closed, because a few failures prove nothing; a larger number calls a broken provider for longer',
+  }),
 }) {}

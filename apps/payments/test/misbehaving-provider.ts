@@ -19,7 +19,12 @@ export class MisbehavingProvider extends PaymentProvider {
   /** Every call that was made, in order. */
   readonly calls: { readonly call: Call; readonly key: string }[] = [];
   readonly #real: PaymentProvider;
-  readonly #faults: { readonly call: Call; readonly orderId: string; readonly fault: Fault; times: number }[] = [];
+  readonly #faults: {
+    readonly call: Call;
+    readonly orderId: string;
+    readonly fault: Fault;
+    times: number;
+  }[] = [];
   readonly #late: (() => Promise<ProviderAnswer | undefined>)[] = [];
 
   constructor(real: PaymentProvider) {
@@ -43,9 +48,9 @@ export class MisbehavingProvider extends PaymentProvider {
     this.#faults.length = 0;
   }
 
-  /** Lets the late requests arrive; answers what the provider says to them, which nobody waits for any more. */
-  deliverLate(): Promise<(ProviderAnswer | undefined)[]> {
-    return Promise.all(this.#late.splice(0).map((deliver) => deliver()));
+  /** Lets the late requests arrive; returns what the provider says, or throws, and nobody hears any more. */
+  deliverLate(): Promise<unknown[]> {
+    return Promise.all(this.#late.splice(0).map((deliver) => deliver().catch((error: unknown) => error)));
   }
 
   override authorise(request: AuthoriseRequest, signal: AbortSignal): Promise<ProviderAnswer> {

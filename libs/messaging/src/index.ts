@@ -31,6 +31,7 @@ export {
   type NatsTls,
 } from './nats/connect-nats.ts';
 export type { PullOptions } from './nats/pull-loop.ts';
+export { streamView, type StreamState, type StreamView } from './nats/stream-view.ts';
 export { assertServerVersion, OLDEST_SERVER } from './nats/server-version.ts';
 
 // in memory, for tests
@@ -42,6 +43,7 @@ export {
   commandConsumer,
   MANAGED_METADATA,
   partitionConsumer,
+  QUEUE_METADATA,
   reactionConsumer,
   replyConsumer,
   topologyOf,

@@ -6,6 +6,7 @@ import {
   eventFilter,
   eventStream,
   replyFilter,
+  replyStream,
   rpcSubject,
   type ServiceManifest,
 } from '@flotilla/contracts-protocol';
@@ -27,7 +28,7 @@ export interface PermissionsOptions {
 
 /**
  * What the NATS user of a service may do: what its manifest says, and nothing more. It may use its consumers and read
- * the configuration of its streams, but not make, change or delete either. `fleet` is needed to know whose
+ * the configuration of its streams, but not make, change or delete either; what it has handled it takes out of its queues. `fleet` is needed to know whose
  * sagas wait for its answers.
  */
 export function permissionsOf(
@@ -48,8 +49,14 @@ export function permissionsOf(
   for (const contract of contractsOf(manifest.publishes)) publish.add(eventFilter(contract));
 
   const answered = new Set(contractsOf(manifest.answers).map(({ type }) => type));
+  const published = new Set<string>([
+    ...contractsOf(manifest.publishes).map(({ owner }) => eventStream(owner)),
+    ...contractsOf(manifest.sends).map(({ owner }) => commandStream(owner)),
+  ]);
   for (const sender of fleet) {
-    if (contractsOf(sender.sends).some(({ type }) => answered.has(type))) publish.add(replyFilter(sender.name));
+    if (!contractsOf(sender.sends).some(({ type }) => answered.has(type))) continue;
+    publish.add(replyFilter(sender.name));
+    published.add(replyStream(sender.name));
   }
   publish.add(`dlq.${name}.>`);
 
@@ -57,18 +64,20 @@ export function permissionsOf(
   publish.add('$JS.API.INFO');
   const topology = topologyOf([manifest]);
   for (const stream of topology.streams) publish.add(`$JS.API.STREAM.INFO.${stream.name}`);
-  for (const stream of [
-    ...contractsOf(manifest.publishes).map(({ owner }) => eventStream(owner)),
-    ...contractsOf(manifest.sends).map(({ owner }) => commandStream(owner)),
-  ]) {
+  for (const stream of published) {
+    publish.add(`$JS.API.STREAM.INFO.${stream}`);
     publish.add(`$JS.API.STREAM.MSG.GET.${stream}`);
-    publish.add(`$JS.API.DIRECT.GET.${stream}`);
-    publish.add(`$JS.API.DIRECT.GET.${stream}.>`);
   }
+  // It takes what it has handled out of its queues.
+  const queues = new Set([
+    ...contractsOf(manifest.answers).map(({ owner }) => commandStream(owner)),
+    replyStream(name),
+  ]);
   for (const { stream, name: consumer } of topology.consumers) {
     publish.add(`$JS.API.CONSUMER.INFO.${stream}.${consumer}`);
     publish.add(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`);
     publish.add(`$JS.ACK.${stream}.${consumer}.>`);
+    if (queues.has(stream)) publish.add(`$JS.API.STREAM.PURGE.${stream}`);
   }
   return {
     publish: { allow: [...publish].sort() },

@@ -54,7 +54,7 @@ export async function provision(
   const stale = await staleConsumers(manager, topology);
   const deleted: string[] = [];
   if (options.deleteStale === true) {
-    // Before the new ones: two consumers of a work queue must not want the same subjects.
+    // Before the new ones, so that no message goes to both.
     for (const { stream, name } of stale) {
       await manager.consumers.delete(stream, name);
       deleted.push(`${stream}/${name}`);

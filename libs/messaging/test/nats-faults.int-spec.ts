@@ -171,8 +171,9 @@ describe('the NATS broker under faults', () => {
     await control.publish(launch('ariane', 2));
 
     await provision(control.connection, conformanceTopology());
-    await until(() => seen.length === 2, { timeoutMs: 15_000 });
-    expect(seen).toEqual([1, 2]);
+    await until(() => seen.includes(2), { timeoutMs: 15_000 });
+    // The new consumer may begin with what the old one had handled and nobody had taken out of the queue yet.
+    expect([...new Set(seen)]).toEqual([1, 2]);
     expect(pad.health()).toEqual({ connected: true, jetstream: true });
     expect(metrics.heals).toContain('consumer-missing');
   }, 30_000);

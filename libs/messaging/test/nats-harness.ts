@@ -13,6 +13,7 @@ export function quickBroker(url: string, options: Partial<NatsBrokerOptions> = {
     name: options.service ?? 'test',
     service: 'pad',
     pull: quickPull,
+    trimQueuesEveryMs: 100,
     log: silentLog,
     ...options,
   });

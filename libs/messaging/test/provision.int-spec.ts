@@ -1,4 +1,4 @@
-import { jetstreamManager, StorageType } from '@nats-io/jetstream';
+import { jetstreamManager, RetentionPolicy, StorageType } from '@nats-io/jetstream';
 import { nanos, type NatsConnection } from '@nats-io/nats-core';
 import { startTestNats, type TestServer } from '@flotilla/testing';
 import type { EmbeddedNats } from '@flotilla/embedded';
@@ -51,7 +51,12 @@ describe('provisioning', () => {
 
   it('names every field that the server will not change, with the reason', async () => {
     const manager = await jetstreamManager(connection);
-    await manager.streams.add({ name: 'CMD_pad', subjects: ['cmd.pad.>'], storage: StorageType.Memory, num_replicas: 1 });
+    await manager.streams.add({
+      name: 'CMD_pad',
+      subjects: ['cmd.pad.>'],
+      storage: StorageType.Memory,
+      retention: RetentionPolicy.Workqueue,
+    });
     const provisioned = provision(connection, topology);
     await expect(provisioned).rejects.toMatchObject({
       code: 'PROVISIONING_DRIFT',
@@ -63,7 +68,7 @@ describe('provisioning', () => {
           actual: 'memory',
           reason: expect.stringMatching(/can not change/),
         },
-        expect.objectContaining({ field: 'retention', expected: 'workqueue', actual: 'limits' }),
+        expect.objectContaining({ field: 'retention', expected: 'limits', actual: 'workqueue' }),
       ]),
     });
     await expect(provisioned).rejects.toThrow(/stream CMD_pad: storage should be "file" and is "memory"/);

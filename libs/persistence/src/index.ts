@@ -12,16 +12,38 @@ export type { UnitOfWorkLimits } from './unit-of-work/unit-of-work.options.ts';
 export { createDataSource, type DataSourceOptions } from './connection/data-source.ts';
 export type { DatabaseConnection } from './connection/connection.options.ts';
 
+// Nest
+export {
+  PersistenceModule,
+  type PersistenceModuleAsyncOptions,
+  type PersistenceModuleOptions,
+  type PersistenceOptions,
+} from './nest/persistence.module.ts';
+export { PersistenceRuntime } from './nest/persistence-runtime.ts';
+export { transactionalManager, transactionalRepository } from './nest/transactional-repository.ts';
+
 // outbox
+export { Outbox, type OutboxOptions, type OutboxStats } from './outbox/outbox.ts';
+export type { OutboxLimits } from './outbox/outbox.options.ts';
+export type { MaintenanceReport } from './outbox/outbox-maintenance.ts';
+export type {
+  ReconcileOptions,
+  ReconcileReport,
+  StreamState,
+  StreamView,
+} from './outbox/outbox-reconciler.ts';
+export type { OutboxRow } from './outbox/outbox-row.ts';
 export type { OutboxPublisher, OutgoingMessage, PublishReceipt } from './outbox/outgoing-message.ts';
 
 // migrations
 export {
   assertMigrated,
+  chassisMigrations,
   migrate,
   pendingMigrations,
   type MigrateOptions,
   type MigrateReport,
+  type Migration,
   type MigrationClass,
 } from './migrate.ts';
 

@@ -10,8 +10,17 @@ export { chassisMigrations } from './migrations/index.ts';
 export { MigrationFailedError, MigrationsPendingError } from './persistence.errors.ts';
 export type { DatabaseConnection } from './connection/connection.options.ts';
 
-/** A migration class of TypeORM: its name ends with a timestamp of 13 digits, which orders it. */
-export type MigrationClass = new () => MigrationInterface;
+/** A migration, as TypeORM's: `up` in a transaction of its own, unless `transaction` is false. */
+export interface Migration {
+  /** Default: the name of the class. */
+  readonly name?: string;
+  readonly transaction?: boolean;
+  up(runner: QueryRunner): Promise<unknown>;
+  down?(runner: QueryRunner): Promise<unknown>;
+}
+
+/** The class of a migration. Its name ends with a timestamp of 13 digits, which orders it. */
+export type MigrationClass = new () => Migration;
 
 export interface MigrateOptions extends Pick<DatabaseConnection, 'url' | 'ssl'> {
   /** The service's own; those of the chassis run before them. Default none. */
@@ -86,18 +95,25 @@ function nameOf(migration: MigrationClass): string {
   return new migration().name ?? migration.name;
 }
 
-/** The same migration, with an error that says which one it was. */
-function explainFailure(migration: MigrationClass): MigrationClass {
+/** The same migration for TypeORM, with an error that says which one it was. */
+function explainFailure(migration: MigrationClass): new () => MigrationInterface {
+  const original = new migration();
   const name = nameOf(migration);
-  return class extends migration {
-    override readonly name = name;
+  return class {
+    readonly name = name;
+    readonly transaction = original.transaction ?? true;
 
-    override async up(runner: QueryRunner): Promise<void> {
+    async up(runner: QueryRunner): Promise<void> {
       try {
-        await super.up(runner);
+        await original.up(runner);
       } catch (error) {
         throw new MigrationFailedError(name, error);
       }
+    }
+
+    async down(runner: QueryRunner): Promise<void> {
+      if (original.down === undefined) throw new MigrationFailedError(name, 'it cannot be undone (no down method)');
+      await original.down(runner);
     }
   };
 }

@@ -4,8 +4,10 @@ import type { DataSource } from 'typeorm';
 import {
   createDataSource,
   migrate,
+  Outbox,
   UnitOfWork,
   type DataSourceOptions,
+  type OutboxOptions,
   type OutgoingMessage,
   type PersistenceLog,
   type UnitOfWorkOptions,
@@ -55,14 +57,27 @@ export class Opened {
   }
 
   /** A superuser's connection to the server, but to another database, so that it can cut off this one. */
-  async server<T>(database: TestDatabase, work: (client: Client) => Promise<T>): Promise<T> {
-    const client = new Client({ connectionString: new URL('/postgres', database.adminUrl).href });
+  server<T>(database: TestDatabase, work: (client: Client) => Promise<T>): Promise<T> {
+    return this.connection(new URL('/postgres', database.adminUrl).href, work);
+  }
+
+  /** The superuser's connection to the database. */
+  admin<T>(database: TestDatabase, work: (client: Client) => Promise<T>): Promise<T> {
+    return this.connection(database.adminUrl, work);
+  }
+
+  async connection<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
+    const client = new Client({ connectionString: url });
     await client.connect();
     try {
       return await work(client);
     } finally {
       await client.end();
     }
+  }
+
+  outbox(url: string, options: Omit<OutboxOptions, 'connection'>): Outbox {
+    return this.add(new Outbox({ ...options, connection: { url } }), (outbox) => outbox.close({ drainMs: 200 }));
   }
 
   /** A unit of work on a pool of its own, as each replica of a service has one. */

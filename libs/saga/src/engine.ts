@@ -94,6 +94,8 @@ export interface SagaChange extends SagaRef {
   /** Null when it was started. */
   readonly from: SagaStatus | null;
   readonly to: SagaStatus;
+  /** When the instance was started, milliseconds since the epoch. */
+  readonly startedAt: number;
   readonly history: readonly HistoryEntry[];
 }
 
@@ -360,8 +362,8 @@ export class SagaEngine {
   }
 
   #changed(from: SagaStatus | null, instance: SagaInstance, history: readonly HistoryEntry[]): void {
-    const { saga, id, version, status: to, dueAt } = instance;
-    this.#onChange?.({ saga, id, version, from, to, history });
+    const { saga, id, version, status: to, dueAt, startedAt } = instance;
+    this.#onChange?.({ saga, id, version, from, to, startedAt, history });
     if (dueAt !== null && !hasEnded(instance)) for (const listener of this.#timerListeners) listener(dueAt);
   }
 }

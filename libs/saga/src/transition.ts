@@ -390,7 +390,7 @@ class Draft<D, A> {
   #onTimer(): HandledAnswer {
     const i = this.#i;
     if (i.dueAt === null) return ignored('no timer is set');
-    if (i.dueAt > this.#now + 100) return ignored('the timer is not due yet');
+    if (i.dueAt > this.#now) return ignored('the timer is not due yet');
     if (i.waiting === 'retry') {
       const { attempt } = i;
       if (i.direction === 'forward') {

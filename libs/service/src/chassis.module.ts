@@ -1,10 +1,8 @@
 import { OutgoingMessages } from './outgoing.ts';
 import { HealthModule } from '@flotilla/observability/nest';
 import { PersistenceModule, PersistenceRuntime, UnitOfWork } from '@flotilla/persistence';
-import { bindSaga, PostgresSagaStore, SagaEngine, SagaTimers, sagaMigrations, type SagaDefinition } from '@flotilla/saga';
-import { currentUnitOfWork } from '@flotilla/persistence';
+import { sagaMigrations } from '@flotilla/saga';
 import {
-  Logger,
   Module,
   type DynamicModule,
   type FactoryProvider,
@@ -13,7 +11,6 @@ import {
 } from '@nestjs/common';
 import { ModuleRef, ModulesContainer } from '@nestjs/core';
 import { CommandBus, EventBus, EventPublisher, QueryBus, UnhandledExceptionBus } from '@nestjs/cqrs';
-import { errorMessage } from '@flotilla/kernel';
 import { CqrsBootstrap } from './cqrs/cqrs-bootstrap.ts';
 import { FleetCommandBus, FleetQueryBus, OutboxEventPublisher } from './cqrs/buses.ts';
 import { HandlerRegistry } from './cqrs/handler-registry.ts';
@@ -26,7 +23,8 @@ import { Handling } from './inbound/handling.ts';
 import { RequestServer } from './inbound/request-server.ts';
 import { Jobs } from './jobs.ts';
 import { OperatorCommands } from './operator-commands.ts';
-import { OutboxSagaTransport, SagaInbox } from './sagas/saga-inbox.ts';
+import { SagaHost } from './sagas/saga-host.ts';
+import { SagaInbox } from './sagas/saga-inbox.ts';
 import { Sagas } from './sagas/sagas.ts';
 import { NoDatabaseError } from './service.errors.ts';
 import { ServiceRuntime } from './service-runtime.ts';
@@ -80,6 +78,8 @@ function persistence({ spec, config, broker, clock, metrics }: ServiceParts): Dy
     publisher: broker,
     lanes: config.unitOfWorkLanes,
     retentionDays: config.outboxRetentionDays,
+    // What is published again after a loss must still be recognised.
+    inboxRetentionDays: config.outboxRetentionDays + 1,
     clock,
     metrics,
   });
@@ -163,55 +163,23 @@ function inbound({ spec, config, broker, clock, metrics }: ServiceParts): Provid
 }
 
 function sagas({ spec, clock, metrics }: ServiceParts): FactoryProvider[] {
-  const { manifest } = spec;
-  const registrations = spec.sagas ?? [];
-  const reactions = new Set(registrations.flatMap(({ reaction }) => reaction ?? []));
-  const logger = new Logger('Sagas');
   return [
     {
-      provide: SagaEngine,
-      useFactory: (unitOfWork: UnitOfWork, outgoing: OutgoingMessages, moduleRef: ModuleRef) => {
-        const get = <T>(token: InjectionToken): T => moduleRef.get<T>(token as string, { strict: false });
-        const engine = new SagaEngine({
-          store: new PostgresSagaStore({ query: (sql, parameters) => unitOfWork.query(sql, parameters) }),
-          transport: new OutboxSagaTransport(manifest.name, outgoing),
+      provide: SagaHost,
+      useFactory: (unitOfWork: UnitOfWork, outgoing: OutgoingMessages, moduleRef: ModuleRef) =>
+        new SagaHost({
+          service: spec.manifest.name,
+          registrations: spec.sagas ?? [],
+          unitOfWork,
+          outgoing,
           clock,
-          sagas: registrations.map(({ definition, actions }) =>
-            bindSaga(get<SagaDefinition<unknown, unknown>>(definition), get<unknown>(actions)),
-          ),
-          onChange: ({ saga, to, from, history }) => {
-            const startedAt = history[0]?.at ?? clock.now();
-            if (to !== from && (to === 'completed' || to === 'compensated' || to === 'parked')) {
-              currentUnitOfWork()?.afterCommit(() => metrics.sagaEnded(saga, to, clock.now() - startedAt));
-            }
-          },
-        });
-        metrics.observeSagas(async () =>
-          (await engine.countOpen()).map(({ saga, status, count }) => ({ saga, state: status, count })),
-        );
-        return engine;
-      },
+          metrics,
+          moduleRef,
+        }),
       inject: [UnitOfWork, OutgoingMessages, ModuleRef],
     },
-    { provide: Sagas, useFactory: (engine: SagaEngine) => new Sagas(engine), inject: [SagaEngine] },
-    {
-      provide: SagaInbox,
-      useFactory: (engine: SagaEngine) => new SagaInbox(engine, reactions),
-      inject: [SagaEngine],
-    },
-    {
-      provide: SagaTimers,
-      useFactory: (engine: SagaEngine, unitOfWork: UnitOfWork) =>
-        new SagaTimers({
-          engine,
-          clock,
-          // The key is `<saga>:<id>`; replies and events of the same object are handled under its id.
-          runUnit: (work, key) => unitOfWork.run(work, key === undefined ? {} : { key: key.slice(key.indexOf(':') + 1) }),
-          onError: (error, ref) =>
-            logger.error(`A timer${ref ? ` of ${ref.saga} ${ref.id}` : ''} failed: ${errorMessage(error)}`),
-        }),
-      inject: [SagaEngine, UnitOfWork],
-    },
+    { provide: Sagas, useFactory: (host: SagaHost) => new Sagas(host), inject: [SagaHost] },
+    { provide: SagaInbox, useFactory: (host: SagaHost) => new SagaInbox(host), inject: [SagaHost] },
   ];
 }
 
@@ -239,9 +207,9 @@ function durable({ spec, config, broker }: ServiceParts): FactoryProvider[] {
     },
     {
       provide: OperatorCommands,
-      useFactory: (engine: SagaEngine, unitOfWork: UnitOfWork, outgoing: OutgoingMessages) =>
-        new OperatorCommands(spec.manifest.name, broker, engine, unitOfWork, outgoing),
-      inject: [SagaEngine, UnitOfWork, OutgoingMessages],
+      useFactory: (host: SagaHost, unitOfWork: UnitOfWork, outgoing: OutgoingMessages) =>
+        new OperatorCommands(spec.manifest.name, broker, host, unitOfWork, outgoing),
+      inject: [SagaHost, UnitOfWork, OutgoingMessages],
     },
   ];
 }
@@ -255,7 +223,7 @@ function runtime({ spec, broker }: ServiceParts): FactoryProvider {
       requests: RequestServer,
       jobs: Jobs,
       consumers: DurableConsumers | undefined,
-      timers: SagaTimers | undefined,
+      sagaHost: SagaHost | undefined,
       operators: OperatorCommands | undefined,
       database: PersistenceRuntime | undefined,
     ) =>
@@ -265,15 +233,17 @@ function runtime({ spec, broker }: ServiceParts): FactoryProvider {
         requests,
         jobs,
         consumers,
-        timers: (spec.sagas ?? []).length > 0 ? timers : undefined,
+        sagas: sagaHost,
         operators: (spec.sagas ?? []).length > 0 ? operators : undefined,
-        flush: async (withinMs) => database?.flush(withinMs),
+        flush: async (withinMs) => {
+          await database?.flush(withinMs);
+        },
       }),
     inject: [
       RequestServer,
       Jobs,
       optional(DurableConsumers),
-      optional(SagaTimers),
+      optional(SagaHost),
       optional(OperatorCommands),
       optional(PersistenceRuntime),
     ],

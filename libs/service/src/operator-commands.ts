@@ -1,11 +1,11 @@
 import { errorCode, errorMessage, FlotillaError } from '@flotilla/kernel';
 import type { Broker, IncomingMessage, OutgoingReply, Stoppable } from '@flotilla/messaging';
 import type { UnitOfWork } from '@flotilla/persistence';
-import type { SagaEngine } from '@flotilla/saga';
 import { newId } from '@flotilla/kernel';
 import { failureBody } from '@flotilla/contracts-protocol';
 import { z } from 'zod';
 import type { OutgoingMessages } from './outgoing.ts';
+import type { SagaHost } from './sagas/saga-host.ts';
 
 const request = z.object({
   action: z.enum(['retry', 'abort']),
@@ -23,20 +23,20 @@ export function operatorSubject(service: string): string {
 export class OperatorCommands {
   readonly #service: string;
   readonly #broker: Broker;
-  readonly #engine: SagaEngine;
+  readonly #sagas: SagaHost;
   readonly #unitOfWork: UnitOfWork;
   readonly #outgoing: OutgoingMessages;
 
   constructor(
     service: string,
     broker: Broker,
-    engine: SagaEngine,
+    sagas: SagaHost,
     unitOfWork: UnitOfWork,
     outgoing: OutgoingMessages,
   ) {
     this.#service = service;
     this.#broker = broker;
-    this.#engine = engine;
+    this.#sagas = sagas;
     this.#unitOfWork = unitOfWork;
     this.#outgoing = outgoing;
   }
@@ -51,7 +51,7 @@ export class OperatorCommands {
     try {
       const { action, saga, id, reason } = request.parse(message.json());
       const result = await this.#unitOfWork.run(
-        async () => (action === 'retry' ? this.#engine.retry(saga, id) : this.#engine.abort(saga, id, reason)),
+        async () => (action === 'retry' ? this.#sagas.engine.retry(saga, id) : this.#sagas.engine.abort(saga, id, reason)),
         { key: id },
       );
       return this.#outgoing.reply(message.envelope, newId(), 'ok', result);

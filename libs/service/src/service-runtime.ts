@@ -1,11 +1,11 @@
 import type { ServiceManifest } from '@flotilla/contracts-protocol';
 import { rpcSubject } from '@flotilla/contracts-protocol';
 import type { Broker, Stoppable } from '@flotilla/messaging';
-import type { SagaTimers } from '@flotilla/saga';
 import type { DurableConsumers } from './inbound/durable-consumers.ts';
 import type { RequestServer } from './inbound/request-server.ts';
 import type { Jobs } from './jobs.ts';
 import type { OperatorCommands } from './operator-commands.ts';
+import type { SagaHost } from './sagas/saga-host.ts';
 
 export interface ServiceRuntimeParts {
   readonly manifest: ServiceManifest;
@@ -13,7 +13,7 @@ export interface ServiceRuntimeParts {
   readonly requests: RequestServer;
   /** Absent for a service without a database: it has nothing in which to remember what it handled. */
   readonly consumers: DurableConsumers | undefined;
-  readonly timers: SagaTimers | undefined;
+  readonly sagas: SagaHost | undefined;
   readonly operators: OperatorCommands | undefined;
   readonly jobs: Jobs;
   /** Waits, within the bound, until everything committed is published. */
@@ -30,12 +30,12 @@ export class ServiceRuntime {
   }
 
   async start(): Promise<void> {
-    const { manifest, broker, requests, consumers, timers, operators, jobs } = this.#parts;
+    const { manifest, broker, requests, consumers, sagas, operators, jobs } = this.#parts;
     // Answering comes first: what the consumers cause may ask this very service.
     this.#inbound.push(...(await requests.start(manifest.answers)));
     if (operators) this.#inbound.push(await operators.start());
     if (consumers) this.#inbound.push(...(await consumers.start()));
-    timers?.start();
+    sagas?.start();
     jobs.start();
     this.#inbound.push(
       await broker.announce({
@@ -49,8 +49,8 @@ export class ServiceRuntime {
 
   /** Takes nothing new, finishes what is in flight within `drainMs`, gives the rest back, empties the outbox. */
   async stop(drainMs: number): Promise<void> {
-    const { timers, jobs, flush } = this.#parts;
-    await Promise.all([...this.#inbound.map((inbound) => inbound.stop({ drainMs })), timers?.stop(), jobs.stop()]);
+    const { sagas, jobs, flush } = this.#parts;
+    await Promise.all([...this.#inbound.map((inbound) => inbound.stop({ drainMs })), sagas?.stop(), jobs.stop()]);
     this.#inbound = [];
     await flush(drainMs);
   }

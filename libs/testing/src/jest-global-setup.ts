@@ -10,7 +10,7 @@ import { testServerVariables } from './test-servers.ts';
 export default async function globalSetup(): Promise<void> {
   const { env } = process;
   if (env[testServerVariables.desk] !== undefined) return;
-  const host = new ServerHost({ unref: true });
+  const host = new ServerHost();
   const desk = await openDesk(host);
   env[testServerVariables.desk] = desk.url;
   keepForTeardown(async () => {

@@ -10,21 +10,17 @@ import {
   type EmbeddedPostgres,
   type PostgresSettings,
   type StartNatsOptions,
+  type SupervisedServer,
 } from '@flotilla/embedded';
 
-export interface StartTestNatsOptions extends Pick<
+export type StartTestNatsOptions = Pick<
   StartNatsOptions,
   'port' | 'httpPort' | 'users' | 'config' | 'serverName'
-> {
-  /** Lets the program end although `stop()` was not called; the server then ends with it. Default false. */
-  readonly unref?: boolean;
-}
+>;
 
 export interface StartTestPostgresOptions {
   readonly port?: number;
   readonly settings?: PostgresSettings;
-  /** Lets the program end although `stop()` was not called; the server then ends with it. Default false. */
-  readonly unref?: boolean;
 }
 
 /** A server on temporary data; `dispose` stops it and removes the data. */
@@ -39,16 +35,14 @@ export interface TestServer<S> extends AsyncDisposable {
  * configures it, or wants no other's streams beside its own.
  */
 export async function startTestNats(options: StartTestNatsOptions = {}): Promise<TestServer<EmbeddedNats>> {
-  const { unref, ...natsOptions } = options;
   const binary = await locateNatsServer();
   return inTemporaryDir('nats', async (dir) => {
     const server = await startNats({
-      ...natsOptions,
+      ...options,
       binary: binary.path,
       storeDir: dir,
       removeWhenOrphaned: dir,
     });
-    if (unref === true) server.unref();
     return { server, url: server.url };
   });
 }
@@ -68,12 +62,11 @@ export async function startTestPostgres(
       settings: { fsync: false, full_page_writes: false, ...options.settings },
       ...(options.port === undefined ? {} : { port: options.port }),
     });
-    if (options.unref === true) server.unref();
     return { server, url: server.adminUrl };
   });
 }
 
-async function inTemporaryDir<S extends { stop(): Promise<void> }>(
+async function inTemporaryDir<S extends SupervisedServer>(
   name: string,
   start: (dir: string) => Promise<{ readonly server: S; readonly url: string }>,
 ): Promise<TestServer<S>> {
@@ -82,6 +75,7 @@ async function inTemporaryDir<S extends { stop(): Promise<void> }>(
   try {
     await chmod(dir, 0o711); // Postgres may run as another user than this one
     const { server, url } = await start(dir);
+    server.unref(); // a test that fails before its clean-up must not keep the test runner from ending
     const dispose = async (): Promise<void> => {
       await server.stop();
       await remove();
@@ -95,21 +89,16 @@ async function inTemporaryDir<S extends { stop(): Promise<void> }>(
 
 /** One NATS and one Postgres, each started when first asked for. */
 export class ServerHost implements AsyncDisposable {
-  readonly #unref: boolean;
   #nats: Promise<TestServer<EmbeddedNats>> | undefined;
   #postgres: Promise<TestServer<EmbeddedPostgres>> | undefined;
 
-  constructor(options: { readonly unref?: boolean } = {}) {
-    this.#unref = options.unref ?? false;
-  }
-
   async natsUrl(): Promise<string> {
-    this.#nats ??= startTestNats({ unref: this.#unref });
+    this.#nats ??= startTestNats();
     return (await this.#nats).url;
   }
 
   async postgresUrl(): Promise<string> {
-    this.#postgres ??= startTestPostgres({ unref: this.#unref });
+    this.#postgres ??= startTestPostgres();
     return (await this.#postgres).url;
   }
 

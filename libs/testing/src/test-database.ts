@@ -138,7 +138,7 @@ async function ensureTemplate(admin: Client, adminUrl: string, template: Databas
     } catch (error) {
       throw new DatabaseTemplateError(template.name, `could not be migrated: ${errorMessage(error)}`, error);
     }
-    const left = await connectionsAfterGrace(admin, name, 5_000);
+    const left = await connectionsAfterGrace(admin, name, 2_000);
     if (left.length > 0) {
       throw new DatabaseTemplateError(
         template.name,

@@ -45,7 +45,7 @@ export async function stopTestServers(): Promise<void> {
 let host: ServerHost | undefined;
 
 function ownHost(): ServerHost {
-  host ??= new ServerHost({ unref: true });
+  host ??= new ServerHost();
   return host;
 }
 

@@ -9,22 +9,22 @@ import { startTestNats, startTestPostgres, testServerVariables } from '../src/in
 
 describe('servers of a test of its own', () => {
   it('NATS can be killed and restarted, keeps what it had, and leaves nothing', async () => {
-    const nats = await startTestNats();
-    const connection = await connect({ servers: nats.url, reconnectTimeWait: 20 });
-    const manager = await jetstreamManager(connection);
-    await manager.streams.add({ name: 'EVT', subjects: ['evt.>'] });
-    await jetstream(connection).publish('evt.a');
+    await using nats = await startTestNats();
+    const before = await connect({ servers: nats.url, reconnect: false });
+    await (await jetstreamManager(before)).streams.add({ name: 'EVT', subjects: ['evt.>'] });
+    await jetstream(before).publish('evt.a');
     await nats.server.kill();
+    await before.closed();
     await nats.server.restart();
-    await connection.reconnect().catch(() => undefined); // it may be reconnecting already
-    expect((await manager.streams.info('EVT')).state.messages).toBe(1);
-    await connection.close();
+    const after = await connect({ servers: nats.url });
+    expect((await (await jetstreamManager(after)).streams.info('EVT')).state.messages).toBe(1);
+    await after.close();
     await nats.dispose();
     await expect(stat(nats.server.storeDir)).rejects.toThrow('ENOENT');
   });
 
   it('Postgres takes settings, survives kill -9, and leaves nothing', async () => {
-    const postgres = await startTestPostgres({ settings: { max_connections: 7 } });
+    await using postgres = await startTestPostgres({ settings: { max_connections: 7 } });
     const ask = async (sql: string): Promise<unknown> => {
       const client = new Client({ connectionString: postgres.url });
       await client.connect();

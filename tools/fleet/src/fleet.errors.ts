@@ -111,3 +111,15 @@ export class DatabaseUrlMissingError extends FlotillaError {
     );
   }
 }
+
+/** Thrown when the fleet does not stop in time and had to be killed. Code `FLEET_KILLED`. */
+export class FleetKilledError extends FlotillaError {
+  constructor(pid: number, afterMs: number) {
+    super(
+      'FLEET_KILLED',
+      `The fleet (process ${pid}) did not stop within ${afterMs / 1_000} s and was killed; its services and servers ` +
+        'end by themselves. Its data is as a crash leaves it, which is safe: the next start recovers it.',
+      { retry: 'never' },
+    );
+  }
+}

@@ -13,7 +13,7 @@ export interface Service {
   /** Absolute. */
   readonly folder: string;
   readonly manifest: ServiceManifest;
-  /** Its own migrations and those of the sagas that it runs; the chassis adds its tables itself. */
+  /** Its own migrations and the sagas' tables, which every service's database has; the chassis adds the rest. */
   readonly migrations: readonly MigrationClass[];
 }
 
@@ -54,7 +54,7 @@ async function migrationsOf(folder: string, manifest: ServiceManifest): Promise<
   const file = join(folder, 'src/persistence/migrations/index.ts');
   const own = existsSync(file) ? Object.values(await load(file)).find(isMigrations) : [];
   if (own === undefined) throw new InvalidServiceError(file, 'exports no array of migration classes');
-  return [...(manifest.sends.length > 0 ? sagaMigrations : []), ...own];
+  return [...sagaMigrations, ...own];
 }
 
 async function load(file: string): Promise<Record<string, unknown>> {

@@ -39,7 +39,12 @@ class ScriptedProvider extends PaymentProvider {
 
 function clientOf(...script: Behaviour[]): { client: ProviderClient; asked: string[] } {
   const provider = new ScriptedProvider(script);
-  const config = { providerTimeoutMs: 20, providerAttempts: 3, providerRetryMs: 1 } as PaymentsConfig;
+  const config = {
+    providerTimeoutMs: 20,
+    providerAttempts: 3,
+    providerRetryMs: 1,
+    providerBreakerMinCallsPerSecond: 1,
+  } as PaymentsConfig;
   return { client: new ProviderClient(provider, config, systemClock), asked: provider.asked };
 }
 
@@ -117,4 +122,16 @@ describe('a capture', () => {
     );
     expect(asked).toEqual(['capture', 'lookup', 'lookup']);
   });
+});
+
+it('a provider that fails all the time is left alone for a while', async () => {
+  const { client, asked } = clientOf(...Array.from({ length: 100 }, () => 'breaks' as const));
+  const capture = { key: 'o1:capture:2', reference: 'auth_1' };
+  for (let times = 0; times < 20; times += 1) {
+    await expect(client.capture(capture)).rejects.toThrow(ProviderUnavailableError);
+  }
+  const { length } = asked;
+  expect(length).toBeLessThan(60);
+  await expect(client.capture(capture)).rejects.toThrow('circuit breaker is open');
+  expect(asked).toHaveLength(length);
 });

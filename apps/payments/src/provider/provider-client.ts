@@ -52,8 +52,8 @@ export class ProviderMisbehavesError extends FlotillaError {
   }
 }
 
-/** Half of the calls of the last ten seconds failing opens the breaker; below five calls a second it stays closed. */
-const BREAKER = { threshold: 0.5, duration: 10_000, minimumRps: 5, halfOpenAfterMs: 5_000 } as const;
+/** The breaker opens when half of the calls of the last ten seconds failed, and tries one call five seconds later. */
+const BREAKER = { threshold: 0.5, windowMs: 10_000, halfOpenAfterMs: 5_000 } as const;
 
 /**
  * The provider with deadlines, a circuit breaker, and an end to every doubt: a call whose outcome is unknown is
@@ -69,11 +69,13 @@ export class ProviderClient {
     private readonly config: PaymentsConfig,
     @Inject(CLOCK) private readonly clock: Clock,
   ) {
+    const breaker = new SamplingBreaker({
+      threshold: BREAKER.threshold,
+      duration: BREAKER.windowMs,
+      minimumRps: config.providerBreakerMinCallsPerSecond,
+    });
     this.#policy = wrap(
-      circuitBreaker(handleAll, {
-        breaker: new SamplingBreaker(BREAKER),
-        halfOpenAfter: BREAKER.halfOpenAfterMs,
-      }),
+      circuitBreaker(handleAll, { breaker, halfOpenAfter: BREAKER.halfOpenAfterMs }),
       timeout(config.providerTimeoutMs, TimeoutStrategy.Aggressive),
     );
   }

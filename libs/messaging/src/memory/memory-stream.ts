@@ -1,9 +1,8 @@
 import { millis } from '@nats-io/nats-core';
-import { RetentionPolicy } from '@nats-io/jetstream';
 import type { Clock } from '@flotilla/kernel';
 import type { PublishReceipt } from '../broker.ts';
 import type { RawDelivery } from '../delivery-runner.ts';
-import type { ConsumerSpec, StreamSpec } from '../topology.ts';
+import { QUEUE_METADATA, type ConsumerSpec, type StreamSpec } from '../topology.ts';
 import { subjectMatches } from './subject-match.ts';
 
 /** A message as a stream keeps it. */
@@ -14,7 +13,7 @@ export interface StoredMessage {
   readonly body: Uint8Array;
 }
 
-/** A stream of the in-memory broker: de-duplicates by message id, and as a work queue forgets what is done. */
+/** A stream of the in-memory broker: de-duplicates by message id, and as a queue forgets what is done. */
 export class MemoryStream {
   readonly name: string;
   readonly messages = new Map<number, StoredMessage>();
@@ -29,7 +28,7 @@ export class MemoryStream {
   constructor(spec: StreamSpec, clock: Clock) {
     this.name = spec.name;
     this.#subjects = spec.config.subjects ?? [];
-    this.#isQueue = spec.config.retention === RetentionPolicy.Workqueue;
+    this.#isQueue = spec.config.metadata?.['flotilla-kind'] === QUEUE_METADATA['flotilla-kind'];
     this.#windowMs = millis(spec.config.duplicate_window ?? 0);
     this.#clock = clock;
   }

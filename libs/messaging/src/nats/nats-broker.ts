@@ -42,6 +42,7 @@ import { connectNats, inboxPrefixOf, type ConnectNatsOptions } from './connect-n
 import { fromNatsHeaders, toNatsHeaders } from './nats-headers.ts';
 import { NatsConsumption } from './nats-consumption.ts';
 import { PullLoop, type PullOptions } from './pull-loop.ts';
+import { QueueTrimmer } from './queue-trimmer.ts';
 import { isNoResponders, ReplyDesk } from './reply-desk.ts';
 import { announceService, type EndpointFacts } from './service-announcer.ts';
 
@@ -51,6 +52,11 @@ export interface NatsBrokerOptions extends Omit<ConnectNatsOptions, 'inboxPrefix
   /** How long a stream may take to acknowledge a message, in milliseconds. Default 5,000. */
   readonly publishTimeoutMs?: number;
   readonly pull?: Partial<PullOptions>;
+  /**
+   * How often handled messages are taken out of the queues of commands and replies, in milliseconds. Default 5,000;
+   * less often costs disk, more often a purge each time.
+   */
+  readonly trimQueuesEveryMs?: number;
   readonly metrics?: MessagingMetrics;
   readonly log?: MessagingLog;
 }
@@ -69,6 +75,7 @@ export class NatsBroker implements Broker {
   readonly #log: MessagingLog;
   readonly #publishTimeoutMs: number;
   readonly #pull: PullOptions;
+  readonly #trimQueuesEveryMs: number;
   readonly #replies: ReplyDesk;
   readonly #manager: JetStreamManager;
   readonly #consumptions = new Set<NatsConsumption>();
@@ -91,6 +98,7 @@ export class NatsBroker implements Broker {
     this.#log = options.log ?? stderrLog;
     this.#publishTimeoutMs = options.publishTimeoutMs ?? 5_000;
     this.#pull = { expiresMs: 30_000, heartbeatMs: 10_000, ...options.pull };
+    this.#trimQueuesEveryMs = options.trimQueuesEveryMs ?? 5_000;
     this.#replies = new ReplyDesk(connection, this.#inboxPrefix, this.#clock);
     void this.#watchStatus();
     void connection.closed().then((error) => this.#onClosed(error));
@@ -227,7 +235,16 @@ export class NatsBroker implements Broker {
       (stopped) => this.#consumptions.delete(stopped),
     );
     this.#consumptions.add(consumption);
-    await consumption.start();
+    await consumption.start(() =>
+      QueueTrimmer.of({
+        manager: this.#manager,
+        stream: consumer.stream,
+        consumer: consumer.name,
+        everyMs: this.#trimQueuesEveryMs,
+        clock: this.#clock,
+        log: this.#log,
+      }),
+    );
     this.#keepSweeping();
     return consumption;
   }

@@ -4,6 +4,7 @@ import type { DeliveryRunner } from '../delivery-runner.ts';
 import type { DeliveryFacts } from './ack-subject.ts';
 import { NatsDelivery } from './nats-delivery.ts';
 import type { PullLoop } from './pull-loop.ts';
+import type { QueueTrimmer } from './queue-trimmer.ts';
 
 type MakeLoop = (receive: (message: Msg, facts: DeliveryFacts) => void) => PullLoop;
 
@@ -13,6 +14,7 @@ export class NatsConsumption implements Consumption {
   readonly #loops: readonly PullLoop[];
   readonly #onSweep: (pending: number) => void;
   readonly #onStopped: (consumption: NatsConsumption) => void;
+  #trimmer: QueueTrimmer | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(
@@ -33,10 +35,13 @@ export class NatsConsumption implements Consumption {
   }
 
   /** Opens all consumers, or none. */
-  async start(): Promise<void> {
+  async start(makeTrimmer: () => Promise<QueueTrimmer | undefined>): Promise<void> {
     const results = await Promise.allSettled(this.#loops.map((loop) => loop.start()));
     const failed = results.find((result) => result.status === 'rejected');
-    if (failed === undefined) return;
+    if (failed === undefined) {
+      this.#trimmer = await makeTrimmer();
+      return;
+    }
     await this.stop({ drainMs: 0 });
     throw failed.reason;
   }
@@ -68,6 +73,7 @@ export class NatsConsumption implements Consumption {
     this.#onSweep(this.pending);
     for (const loop of this.#loops) loop.sweep();
     this.#runner.heartbeat(this.heartbeatMs);
+    if (this.problems().length === 0) this.#trimmer?.sweep();
   }
 
   disconnected(): void {
@@ -88,6 +94,7 @@ export class NatsConsumption implements Consumption {
     const drained = this.#runner.stop(drainMs);
     await Promise.all(this.#loops.map((loop) => loop.stop()));
     await drained;
+    await this.#trimmer?.idle();
     this.#onStopped(this);
   }
 }

@@ -18,6 +18,9 @@ export interface OutboxRelayOptions {
 /** The first of the two keys of the advisory locks by which replicas share the partitions. */
 const LOCK_CLASS = 0x0f_1071;
 
+/** Partitions that one replica relays at the same time: others are to find some too. */
+const AT_ONCE = 4;
+
 /** The oldest unpublished message of each partition: one look into an index for each. */
 export const OLDEST_UNPUBLISHED = `
   SELECT p.partition, extract(epoch FROM now() - o.created_at) * 1000 AS age_ms
@@ -28,7 +31,7 @@ export const OLDEST_UNPUBLISHED = `
       ORDER BY position LIMIT 1
    ) AS o`;
 
-const TO_RELAY = 'SELECT DISTINCT partition FROM outbox WHERE published_at IS NULL AND relay';
+export const TO_RELAY = 'SELECT DISTINCT partition FROM outbox WHERE published_at IS NULL AND relay';
 
 /**
  * Finds committed messages that nobody publishes: their process died, had no room, or has no publisher. Replicas share
@@ -42,6 +45,8 @@ export class OutboxRelay {
   readonly #running = new Map<number, Promise<void>>();
   #loop: Promise<void> | undefined;
   #failures = 0;
+  /** Whether partitions were left that are due. */
+  #more = false;
 
   constructor(options: OutboxRelayOptions) {
     this.#options = options;
@@ -102,10 +107,18 @@ export class OutboxRelay {
     for (const row of oldest.rows) {
       if (Number(row.age_ms) > this.#options.limits.relayGraceMs) due.add(row.partition);
     }
-    for (const partition of due) {
+    // From a random one on, so that replicas that look at the same time do not all begin with the same.
+    const shift = Math.floor(Math.random() * PARTITIONS);
+    const order = [...due].sort((a, b) => ((a + shift) % PARTITIONS) - ((b + shift) % PARTITIONS));
+    for (const partition of order) {
       if (this.#running.has(partition)) continue;
+      if (this.#running.size >= AT_ONCE) {
+        this.#more = true;
+        return;
+      }
       this.#running.set(partition, this.#relay(client, partition));
     }
+    this.#more = false;
   }
 
   /** Relays what is due of one partition, unless another replica does. */
@@ -127,6 +140,7 @@ export class OutboxRelay {
       if (this.#client === client) this.#disconnect(error);
     } finally {
       this.#running.delete(partition);
+      if (this.#more) this.wake();
     }
   }
 

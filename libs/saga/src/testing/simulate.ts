@@ -100,9 +100,9 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
 
   /** An event arrives. */
   event<E extends AnyMessageClass>(eventClass: E, payload: ConstructorParameters<E>[0]): this {
-    return this.#line(() =>
-      this.#input({ type: 'event', id: `event-${this.#lines.length}`, message: new eventClass(payload as never) }),
-    );
+    // Each line of the conversation is an event of its own, so its id is fixed when the line is added.
+    const id = `event-${this.#lines.length}`;
+    return this.#line(() => this.#input({ type: 'event', id, message: new eventClass(payload as never) }));
   }
 
   /** Time passes until the saga's timer fires. */

@@ -1,40 +1,21 @@
-import { keyOfToken, replySubject, type AnyMessage, type Envelope } from '@flotilla/contracts-protocol';
+import { keyOfToken, type AnyMessage, type Envelope } from '@flotilla/contracts-protocol';
 import type { IncomingMessage } from '@flotilla/messaging';
-import { currentUnitOfWork } from '@flotilla/persistence';
-import { parseSagaKey, type OutgoingSagaCommand, type SagaEngine, type SagaTransport } from '@flotilla/saga';
+import { parseSagaKey } from '@flotilla/saga';
 import { Logger } from '@nestjs/common';
-import type { OutgoingMessages } from '../outgoing.ts';
-import { PublishOutsideUnitOfWorkError } from '../service.errors.ts';
-
-/** Puts the commands of sagas into the outbox of the current unit of work. */
-export class OutboxSagaTransport implements SagaTransport {
-  readonly #service: string;
-  readonly #outgoing: OutgoingMessages;
-
-  constructor(service: string, outgoing: OutgoingMessages) {
-    this.#service = service;
-    this.#outgoing = outgoing;
-  }
-
-  send({ command, commandId, messageId, sagaId, correlationId }: OutgoingSagaCommand): void {
-    const unit = currentUnitOfWork();
-    if (!unit) throw new PublishOutsideUnitOfWorkError(command.constructor.name);
-    const replyTo = replySubject(this.#service, sagaId);
-    const message = this.#outgoing.command(command, { id: commandId, replyTo, correlationId });
-    unit.send({ ...message, id: messageId });
-  }
-}
+import type { SagaHost } from './saga-host.ts';
 
 /** Hands what arrives for sagas to the engine. Everything here runs inside the caller's unit of work. */
 export class SagaInbox {
-  /** The reactions of the manifest that the engine serves. */
-  readonly reactions: ReadonlySet<string>;
-  readonly #engine: SagaEngine;
+  readonly #host: SagaHost;
   readonly #logger = new Logger('Sagas');
 
-  constructor(engine: SagaEngine, reactions: ReadonlySet<string>) {
-    this.#engine = engine;
-    this.reactions = reactions;
+  constructor(host: SagaHost) {
+    this.#host = host;
+  }
+
+  /** The reactions of the manifest that sagas serve. */
+  get reactions(): ReadonlySet<string> {
+    return this.#host.reactions;
   }
 
   /** The id of the business object whose saga a reply is for: what is handled one after another. */
@@ -45,7 +26,7 @@ export class SagaInbox {
 
   async reply(message: IncomingMessage): Promise<void> {
     const { envelope } = message;
-    const result = await this.#engine.handleReply({
+    const result = await this.#host.engine.handleReply({
       sagaId: sagaIdOf(message),
       commandId: envelope.causationId ?? '',
       outcome: envelope.outcome ?? 'ok',
@@ -59,7 +40,7 @@ export class SagaInbox {
   }
 
   async event(envelope: Envelope, message: AnyMessage): Promise<void> {
-    for (const result of await this.#engine.handleEvent({ id: envelope.id, message })) {
+    for (const result of await this.#host.engine.handleEvent({ id: envelope.id, message })) {
       // An object without a saga is no fault: not everything that happens to others is ours.
       if (result.outcome === 'unknown') this.#logger.debug(`${envelope.type}: there is no ${result.saga} of ${result.id}`);
     }

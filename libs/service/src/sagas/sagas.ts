@@ -1,27 +1,28 @@
 import { currentContext } from '@flotilla/observability';
-import type { SagaDefinition, SagaEngine } from '@flotilla/saga';
 import { FlotillaError } from '@flotilla/kernel';
+import type { SagaDefinition } from '@flotilla/saga';
+import type { SagaHost } from './saga-host.ts';
 
 /** What became of a wish to cancel. */
 export type Cancellation = { readonly accepted: true } | { readonly accepted: false; readonly why: string };
 
 /** Starts and cancels sagas, in the unit of work of the handler that does so. */
 export class Sagas {
-  readonly #engine: SagaEngine;
+  readonly #host: SagaHost;
 
-  constructor(engine: SagaEngine) {
-    this.#engine = engine;
+  constructor(host: SagaHost) {
+    this.#host = host;
   }
 
   /** Starts a saga for the business object `id`. Its first command leaves when the handler's changes are committed. */
   async start<D, A>(definition: SagaDefinition<D, A>, id: string, data: D): Promise<void> {
     const correlationId = currentContext()?.correlationId;
-    await this.#engine.start(definition, id, data, correlationId === undefined ? {} : { correlationId });
+    await this.#host.engine.start(definition, id, data, correlationId === undefined ? {} : { correlationId });
   }
 
   /** Asks a saga to stop and undo what it did. Asked again, it is accepted again. */
   async cancel<D, A>(definition: SagaDefinition<D, A>, id: string, reason: string): Promise<Cancellation> {
-    const result = await this.#engine.requestCancel(definition, id, reason);
+    const result = await this.#host.engine.requestCancel(definition, id, reason);
     switch (result.outcome) {
       case 'accepted':
         return { accepted: true };

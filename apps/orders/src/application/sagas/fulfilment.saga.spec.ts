@@ -1,0 +1,202 @@
+import { ScreenOrder } from '@flotilla/contracts-fraud';
+import { ReleaseStock, ReserveStock } from '@flotilla/contracts-inventory';
+import { OrderReviewed } from '@flotilla/contracts-orders';
+import { AuthorisePayment, CapturePayment, RefundPayment, VoidPayment } from '@flotilla/contracts-payments';
+import { CreateShipment, ShipmentDelivered, ShipmentDispatched } from '@flotilla/contracts-shipping';
+import type { ReplyOf } from '@flotilla/contracts-protocol';
+import { newId } from '@flotilla/kernel';
+import type { SagaReason } from '@flotilla/saga';
+import { simulateSaga, type SagaSimulation } from '@flotilla/saga/testing';
+import { fulfilmentSaga, type FulfilmentActions, type FulfilmentData } from './fulfilment.saga.ts';
+
+const fulfilment = fulfilmentSaga({ screeningTimeoutMs: 5_000, reviewTimeoutMs: 60_000, shippingTimeoutMs: 60_000 });
+const orderId = newId();
+const shipmentId = newId();
+const at = '2026-01-02T03:04:05.000Z';
+const money = { amountMinor: 1_250, currency: 'GBP' };
+
+const order: FulfilmentData = {
+  orderId,
+  customerId: 'c-1',
+  total: money,
+  lineCount: 2,
+  stocked: [{ sku: 'A', quantity: 5 }],
+  largestQuantity: 5,
+  paymentToken: 'tok_ok',
+  shipTo: { name: 'Ada', country: 'United Kingdom' },
+  reviewAboveMinor: 50_000,
+};
+
+class RecordedActions implements FulfilmentActions {
+  readonly calls: string[] = [];
+  awaitReview(_: string, why: string): Promise<void> {
+    return this.#note(`awaiting review: ${why}`);
+  }
+  confirm(): Promise<void> {
+    return this.#note('confirmed');
+  }
+  ship(_: string, trackingNumber: string): Promise<void> {
+    return this.#note(`shipped as ${trackingNumber}`);
+  }
+  complete(): Promise<void> {
+    return this.#note('completed');
+  }
+  giveUp(_: string, reason: SagaReason): Promise<void> {
+    return this.#note(`given up: ${reason.code}: ${reason.message}`);
+  }
+  #note(call: string): Promise<void> {
+    this.calls.push(call);
+    return Promise.resolve();
+  }
+}
+
+let actions: RecordedActions;
+beforeEach(() => (actions = new RecordedActions()));
+
+type Conversation = SagaSimulation<FulfilmentData, FulfilmentActions>;
+const start = (data: FulfilmentData = order): Conversation => simulateSaga(fulfilment, data, { actions, id: orderId });
+const passed: ReplyOf<ScreenOrder> = { verdict: 'pass', score: 0, reasons: [] };
+const screened = (): Conversation => start().expectCommand(ScreenOrder).reply(passed);
+const reserved = (): Conversation => screened().expectCommand(ReserveStock).reply({ orderId });
+const authorised = (): Conversation =>
+  reserved().expectCommand(AuthorisePayment, { amount: money, token: 'tok_ok' }).reply({ paymentId: newId(), amount: money });
+const captured = (): Conversation => authorised().expectCommand(CapturePayment).reply({ captured: money });
+const handedOver = (): Conversation => captured().expectCommand(CreateShipment).reply({ shipmentId });
+const dispatched = { shipmentId, orderId, trackingNumber: 'T-1', dispatchedAt: at };
+const delivered = { shipmentId, orderId, deliveredAt: at };
+
+describe('the fulfilment of an order', () => {
+  it('goes from screening to delivery', async () => {
+    await handedOver()
+      .event(ShipmentDispatched, dispatched)
+      .event(ShipmentDelivered, delivered)
+      .expectCompleted();
+    expect(actions.calls).toEqual(['confirmed', 'shipped as T-1', 'completed']);
+  });
+
+  it('takes events that come before the answer to CreateShipment', async () => {
+    await captured()
+      .event(ShipmentDispatched, dispatched)
+      .event(ShipmentDelivered, delivered)
+      .expectCommand(CreateShipment)
+      .reply({ shipmentId })
+      .expectCompleted();
+    expect(actions.calls).toEqual(['confirmed', 'shipped as T-1', 'completed']);
+  });
+
+  it('of charges only reserves and ships nothing', async () => {
+    await start({ ...order, stocked: [] })
+      .expectCommand(ScreenOrder)
+      .reply(passed)
+      .expectCommand(AuthorisePayment)
+      .reply({ paymentId: newId(), amount: money })
+      .expectCommand(CapturePayment)
+      .reply({ captured: money })
+      .expectCompleted();
+    expect(actions.calls).toEqual(['confirmed', 'completed']);
+  });
+
+  it('of something for nothing takes no payment', async () => {
+    await start({ ...order, total: { amountMinor: 0, currency: 'GBP' } })
+      .expectCommand(ScreenOrder)
+      .reply(passed)
+      .expectCommand(ReserveStock)
+      .reply({ orderId })
+      .expectCommand(CreateShipment);
+  });
+});
+
+describe('an order that cannot be fulfilled', () => {
+  it('is rejected for fraud before anything is done', async () => {
+    await start()
+      .expectCommand(ScreenOrder)
+      .reply({ verdict: 'reject', score: 100, reasons: ['barred'] })
+      .expectCompensated('fraud');
+    expect(actions.calls).toEqual(['given up: fraud: barred']);
+  });
+
+  it('is rejected when stock is short, naming what is', async () => {
+    await screened()
+      .expectCommand(ReserveStock)
+      .refuse('OutOfStock', { shortages: [{ sku: 'A', requested: 5, available: 2 }] })
+      .expectCompensated('out_of_stock');
+    expect(actions.calls).toEqual(['given up: out_of_stock: A: 2 of 5']);
+  });
+
+  it('gives the stock back when the payment is declined', async () => {
+    await reserved()
+      .expectCommand(AuthorisePayment)
+      .refuse('PaymentDeclined', { reason: 'insufficient_funds' })
+      .expectCommand(ReleaseStock, { orderId })
+      .reply({ released: true })
+      .expectCompensated('payment_declined');
+    expect(actions.calls).toEqual(['given up: payment_declined: insufficient_funds']);
+  });
+
+  it('voids an authorisation whose outcome is unknown', async () => {
+    await reserved()
+      .expectCommand(AuthorisePayment)
+      .fail()
+      .expectCommand(VoidPayment, { orderId })
+      .reply({ voided: true })
+      .expectCommand(ReleaseStock)
+      .reply({ released: true })
+      .expectCompensated();
+  });
+});
+
+describe('screening that does not answer', () => {
+  it('lets small orders pass', async () => {
+    await start().expectCommand(ScreenOrder).timeout().expectCommand(ReserveStock);
+  });
+
+  it('makes large ones wait for a person, who approves', async () => {
+    await start({ ...order, reviewAboveMinor: 1_000 })
+      .expectCommand(ScreenOrder)
+      .timeout()
+      .expectWaiting('reviewed')
+      .event(OrderReviewed, { orderId, customerId: 'c-1', version: 3, at, decision: 'approve', reviewer: 'Grace' })
+      .expectCommand(ReserveStock);
+    expect(actions.calls).toHaveLength(1);
+  });
+
+  it('or rejects', async () => {
+    await start({ ...order, reviewAboveMinor: 1_000 })
+      .expectCommand(ScreenOrder)
+      .timeout()
+      .event(OrderReviewed, { orderId, customerId: 'c-1', version: 3, at, decision: 'reject', reviewer: 'Grace' })
+      .expectCompensated('fraud');
+    expect(actions.calls.at(-1)).toBe('given up: fraud: rejected by Grace');
+  });
+});
+
+describe("a customer's cancellation", () => {
+  it('before the payment gives the stock back', async () => {
+    await screened()
+      .cancel('changed my mind')
+      .expectCommand(ReserveStock)
+      .reply({ orderId })
+      .expectCommand(ReleaseStock)
+      .reply({ released: true })
+      .expectCompensated('cancelled');
+    expect(actions.calls).toEqual(['given up: cancelled: changed my mind']);
+  });
+
+  it('after the capture refunds, voids what is left and gives the stock back', async () => {
+    await authorised()
+      .cancel('changed my mind')
+      .expectCommand(CapturePayment)
+      .reply({ captured: money })
+      .expectCommand(RefundPayment, { orderId, refundKey: 'cancellation' })
+      .reply({ refunded: money })
+      .expectCommand(VoidPayment)
+      .reply({ voided: false })
+      .expectCommand(ReleaseStock)
+      .reply({ released: true })
+      .expectCompensated('cancelled');
+  });
+
+  it('comes too late once the order is handed over to shipping', async () => {
+    await handedOver().cancel('too late', 'tooLate').expectWaiting('dispatched');
+  });
+});

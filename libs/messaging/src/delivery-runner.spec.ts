@@ -1,0 +1,98 @@
+import { ManualClock } from '@flotilla/testing';
+import { resolveConsumeOptions } from './consume.options.ts';
+import { DeliveryRunner, type RawDelivery } from './delivery-runner.ts';
+import { noMessagingMetrics } from './messaging-metrics.ts';
+import { silentLog } from './testing/silent-log.ts';
+
+class FakeDelivery implements RawDelivery {
+  readonly subject = 'cmd.pad.Launch.v1.1.ariane';
+  readonly body = Buffer.from('{}');
+  readonly stream = 'CMD_pad';
+  readonly pending = 0;
+  readonly headers: Record<string, string>;
+  readonly sequence: number;
+  readonly attempt: number;
+  readonly said: string[] = [];
+
+  constructor(sequence: number, attempt = 1, key = `key-${sequence}`) {
+    this.sequence = sequence;
+    this.attempt = attempt;
+    this.headers = { 'ce-id': `m-${sequence}`, 'ce-type': 'pad.Launch.v1', 'ce-subject': key };
+  }
+
+  ack = (): void => void this.said.push('ack');
+  nak = (): void => void this.said.push('nak');
+  term = (): void => void this.said.push('term');
+  working = (): void => void this.said.push('working');
+  released = (): void => void this.said.push('released');
+}
+
+describe('the delivery runner', () => {
+  let clock: ManualClock;
+  let stalled: number;
+  let finish: (() => void)[];
+  let runner: DeliveryRunner;
+
+  beforeEach(() => {
+    clock = new ManualClock();
+    stalled = 0;
+    finish = [];
+    runner = new DeliveryRunner({
+      consumer: 'pad',
+      options: resolveConsumeOptions('pad', 'pad', { maxInFlight: 2, stalledAfterMs: 60_000 }),
+      handler: () => new Promise((resolve) => finish.push(resolve)),
+      publishDeadLetter: () => Promise.resolve(),
+      clock,
+      metrics: { ...noMessagingMetrics, stalled: () => stalled++ },
+      log: silentLog,
+    });
+  });
+
+  it('tells the broker of everything it holds, running or waiting, but not more often than needed', async () => {
+    const deliveries = [1, 2, 3].map((sequence) => new FakeDelivery(sequence));
+    for (const delivery of deliveries) runner.receive(delivery);
+    expect(runner.inFlight).toBe(2);
+    await clock.advance(9_000);
+    runner.heartbeat(10_000);
+    expect(deliveries.map(({ said }) => said)).toEqual([[], [], []]);
+    await clock.advance(1_000);
+    runner.heartbeat(10_000);
+    runner.heartbeat(10_000);
+    expect(deliveries.map(({ said }) => said)).toEqual([['working'], ['working'], ['working']]);
+  });
+
+  it('stops vouching for a handler that is stuck, and says so once', async () => {
+    const delivery = new FakeDelivery(1);
+    runner.receive(delivery);
+    await clock.advance(60_001);
+    runner.heartbeat(10_000);
+    await clock.advance(20_000);
+    runner.heartbeat(10_000);
+    expect(delivery.said).toEqual([]);
+    expect(stalled).toBe(1);
+  });
+
+  it('does not run a message again that is delivered again while it is here, and settles the newest delivery', async () => {
+    const [first, second] = [new FakeDelivery(1, 1), new FakeDelivery(1, 2)];
+    runner.receive(first);
+    runner.receive(second);
+    expect(finish).toHaveLength(1);
+    finish[0]?.();
+    await clock.advance(0);
+    expect([first.said, second.said]).toEqual([['released'], ['ack', 'released']]);
+  });
+
+  it('gives each place back exactly once, also when it stops in between', async () => {
+    const deliveries = [1, 2, 3].map((sequence) => new FakeDelivery(sequence, 1, 'one key'));
+    for (const delivery of deliveries) runner.receive(delivery);
+    const stopped = runner.stop(1_000);
+    const late = new FakeDelivery(4);
+    runner.receive(late);
+    await clock.advance(1_000);
+    await stopped;
+    finish[0]?.();
+    await clock.advance(0);
+    expect(finish).toHaveLength(1);
+    expect([...deliveries, late].map(({ said }) => said)).toEqual(Array.from({ length: 4 }, () => ['nak', 'released']));
+  });
+});

@@ -1,0 +1,78 @@
+import type { JetStreamManager } from '@nats-io/jetstream';
+import { errorMessage, type Clock } from '@flotilla/kernel';
+import type { MessagingLog } from '../messaging-log.ts';
+import { QUEUE_METADATA } from '../topology.ts';
+
+export interface QueueTrimmerOptions {
+  readonly manager: JetStreamManager;
+  readonly stream: string;
+  readonly consumer: string;
+  readonly everyMs: number;
+  readonly clock: Clock;
+  readonly log: MessagingLog;
+}
+
+/**
+ * Takes what its consumer has acknowledged out of a queue, many messages at a time. A stream with work-queue retention
+ * does that for each message, and each removal costs the server as much as storing a message.
+ */
+export class QueueTrimmer {
+  readonly #o: QueueTrimmerOptions;
+  #dueMs: number;
+  #floor = 0;
+  #busy: Promise<void> | undefined;
+
+  constructor(options: QueueTrimmerOptions) {
+    this.#o = options;
+    this.#dueMs = options.clock.monotonicMs() + options.everyMs;
+  }
+
+  /** Undefined when the stream is no queue: what is acknowledged stays. */
+  static async of(options: QueueTrimmerOptions): Promise<QueueTrimmer | undefined> {
+    const { config } = await options.manager.streams.info(options.stream);
+    const isQueue = Object.entries(QUEUE_METADATA).every(([key, value]) => config.metadata?.[key] === value);
+    return isQueue ? new QueueTrimmer(options) : undefined;
+  }
+
+  /** Called regularly while connected; trims when it is time. */
+  sweep(): void {
+    const now = this.#o.clock.monotonicMs();
+    if (now < this.#dueMs || this.#busy !== undefined) return;
+    this.#dueMs = now + this.#o.everyMs;
+    this.#busy = this.#trim()
+      .catch((error: unknown) => {
+        this.#o.log.warn(
+          { stream: this.#o.stream, error: errorMessage(error) },
+          'Handled messages could not be taken out of their queue; it is tried again',
+        );
+      })
+      .finally(() => (this.#busy = undefined));
+  }
+
+  /** Waits for a trim that runs. */
+  async idle(): Promise<void> {
+    await this.#busy;
+  }
+
+  async #trim(): Promise<void> {
+    const { manager, stream, consumer } = this.#o;
+    const info = await manager.consumers.info(stream, consumer);
+    const floor = info.ack_floor.stream_seq;
+    if (floor <= this.#floor) return;
+    const { state } = await manager.streams.info(stream);
+    if (state.messages > 0 && state.first_seq <= floor) {
+      const { filter_subjects: filters = [], filter_subject: filter } = info.config;
+      if (state.consumer_count === 1) {
+        await manager.streams.purge(stream, { seq: floor + 1 } as PurgeTo);
+      } else {
+        // What others still have to handle stays.
+        for (const each of filter === undefined ? filters : [filter]) {
+          await manager.streams.purge(stream, { filter: each, seq: floor + 1 });
+        }
+      }
+    }
+    this.#floor = floor;
+  }
+}
+
+type PurgeTo = NonNullable<Parameters<JetStreamManager['streams']['purge']>[1]>;

@@ -1,0 +1,63 @@
+import { z } from 'zod';
+import { defineCommand, defineEvent, defineQuery, defineService } from '@flotilla/contracts-protocol';
+import { permissionsOf, topologyOf } from './index.ts';
+
+const payload = z.object({ id: z.string() });
+class Place extends defineCommand({ owner: 'shop', name: 'Place', version: 1, payload }) {}
+class Find extends defineQuery({ owner: 'shop', name: 'Find', version: 1, payload, reply: payload }) {}
+class Reserve extends defineCommand({ owner: 'stock', name: 'Reserve', version: 2, payload }) {}
+class Release extends defineCommand({ owner: 'stock', name: 'Release', version: 1, payload }) {}
+class Placed extends defineEvent({ owner: 'shop', name: 'Placed', version: 1, payload, aggregate: ({ id }) => id }) {}
+class Reserved extends defineEvent({ owner: 'stock', name: 'Reserved', version: 1, payload, aggregate: ({ id }) => id }) {}
+
+const shop = defineService({
+  name: 'shop',
+  handles: [Place, Find],
+  sends: [Reserve, Release],
+  publishes: [Placed],
+  reacts: { stock: { events: [Reserved] } },
+});
+const stock = defineService({ name: 'stock', handles: [Reserve, Release], publishes: [Reserved] });
+const views = defineService({ name: 'views', calls: [Find], reacts: { view: { events: [Placed, Reserved], ordered: true } } });
+
+describe('the topology of a fleet', () => {
+  it('has a stream for each owner and a consumer for each subscription', () => {
+    const { streams, consumers } = topologyOf([shop, stock, views]);
+    expect(streams.map(({ name, config }) => `${name} ${config.subjects?.join()}`)).toMatchSnapshot();
+    expect(
+      consumers.map(({ stream, name, config }) => `${stream}/${name} ${config.filter_subjects?.join(' ')}`),
+    ).toMatchSnapshot();
+  });
+
+  it('fixes every setting that matters', () => {
+    const { streams, consumers } = topologyOf([shop], { replicas: 3 });
+    expect(streams).toMatchSnapshot();
+    expect(consumers[0]).toMatchSnapshot();
+  });
+
+  it('delivers to an ordered consumer one message of a partition at a time', () => {
+    const { consumers } = topologyOf([views], { maxAckPending: 50 });
+    expect(consumers).toHaveLength(32);
+    expect(new Set(consumers.map(({ config }) => config.max_ack_pending))).toEqual(new Set([1]));
+    expect(consumers[3]).toMatchObject({
+      stream: 'EVT_shop',
+      name: 'views-view-p03',
+      config: { filter_subjects: ['evt.shop.Placed.v1.3.*'] },
+    });
+  });
+
+  it('does not depend on the order of the services', () => {
+    expect(topologyOf([views, stock, shop])).toEqual(topologyOf([shop, stock, views]));
+  });
+
+  it('has a queue for commands that nobody answers yet', () => {
+    expect(topologyOf([shop]).streams.map(({ name }) => name)).toContain('CMD_stock');
+  });
+});
+
+describe('the permissions of a service', () => {
+  it('are what its manifest says', () => {
+    expect(permissionsOf(stock, [shop, stock, views])).toMatchSnapshot();
+    expect(permissionsOf(shop, [shop, stock, views], { watches: ['evt.views.>'] })).toMatchSnapshot();
+  });
+});

@@ -1,0 +1,58 @@
+import type { PolicyOptions } from './policy.options.ts';
+import {
+  createPolicy,
+  type BreakerChange,
+  type Policy,
+  type PolicyDependencies,
+  type PolicyState,
+} from './policy.ts';
+import { BreakerOpenError, DuplicatePolicyError } from './resilience.errors.ts';
+
+/** The policies of one process, by name, so that metrics and health can show them all. */
+export class PolicyRegistry {
+  readonly #policies = new Map<string, Policy>();
+  readonly #listeners = new Set<(change: BreakerChange) => void>();
+  readonly #dependencies: PolicyDependencies;
+
+  /** The dependencies go to every policy that it makes. */
+  constructor(dependencies: PolicyDependencies = {}) {
+    this.#dependencies = dependencies;
+  }
+
+  /** Makes a policy. Throws DuplicatePolicyError if the name is taken, InvalidPolicyOptionsError as createPolicy. */
+  create(name: string, options: PolicyOptions = {}): Policy {
+    if (this.#policies.has(name)) throw new DuplicatePolicyError(name);
+    const policy = createPolicy(name, options, this.#dependencies);
+    policy.onChange((change) => {
+      for (const listener of this.#listeners) listener(change);
+    });
+    this.#policies.set(name, policy);
+    return policy;
+  }
+
+  get(name: string): Policy | undefined {
+    return this.#policies.get(name);
+  }
+
+  list(): readonly Policy[] {
+    return [...this.#policies.values()];
+  }
+
+  /** For `metrics.observePolicies(() => policies.states())`. */
+  states(): readonly PolicyState[] {
+    return this.list().map((policy) => policy.state());
+  }
+
+  /** Tells of each change of any breaker, of policies made later too; returns the way to stop it. */
+  onChange(listener: (change: BreakerChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Throws {@link BreakerOpenError} for the first breaker that is not closed: for a health indicator. */
+  assertClosed(): void {
+    for (const { name, breaker, open } of this.states()) {
+      if (breaker !== 'closed') throw new BreakerOpenError(name, open?.retryAfterMs ?? 0, open?.cause);
+    }
+  }
+}

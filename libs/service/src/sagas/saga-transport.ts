@@ -1,0 +1,24 @@
+import { replySubject } from '@flotilla/contracts-protocol';
+import { currentUnitOfWork } from '@flotilla/persistence';
+import type { OutgoingSagaCommand, SagaTransport } from '@flotilla/saga';
+import type { OutgoingMessages } from '../outgoing.ts';
+import { PublishOutsideUnitOfWorkError } from '../service.errors.ts';
+
+/** Puts the commands of sagas into the outbox of the current unit of work. */
+export class OutboxSagaTransport implements SagaTransport {
+  readonly #service: string;
+  readonly #outgoing: OutgoingMessages;
+
+  constructor(service: string, outgoing: OutgoingMessages) {
+    this.#service = service;
+    this.#outgoing = outgoing;
+  }
+
+  send({ command, commandId, messageId, sagaId, correlationId }: OutgoingSagaCommand): void {
+    const unit = currentUnitOfWork();
+    if (!unit) throw new PublishOutsideUnitOfWorkError(command.constructor.name);
+    const replyTo = replySubject(this.#service, sagaId);
+    const message = this.#outgoing.command(command, { id: commandId, replyTo, correlationId });
+    unit.send({ ...message, id: messageId });
+  }
+}

@@ -1,0 +1,118 @@
+import type { Command } from 'commander';
+import { connectNats } from '@flotilla/messaging';
+import { jetstreamManager } from '@nats-io/jetstream';
+import { formatDurationMs, systemClock } from '@flotilla/kernel';
+import type { NatsConnection } from '@nats-io/nats-core';
+import { requireState, type FleetState, type InstanceState } from '../stack/state.ts';
+import { answersOk } from '../supervise/service-process.ts';
+import { table } from '../terminal.ts';
+import { dirOf, withData, withJson, type CommandContext, type DataOption } from './shared.ts';
+
+interface StatusOptions extends DataOption {
+  readonly json?: boolean;
+}
+
+interface ObservedInstance extends InstanceState {
+  readonly url: string;
+  readonly live: boolean;
+  readonly ready: boolean;
+}
+
+interface ConsumerLag {
+  readonly stream: string;
+  readonly consumer: string;
+  /** Waiting to be delivered. */
+  readonly pending: number;
+  /** Delivered and not acknowledged yet. */
+  readonly inFlight: number;
+  readonly redelivered: number;
+}
+
+/** `fleet status`: exit code 0 only when every service is ready. */
+export function addStatus(program: Command, { terminal }: CommandContext): void {
+  withJson(
+    withData(
+      program
+        .command('status')
+        .description('show the services and the queues of the running fleet; fails when one is not ready'),
+    ),
+  ).action(async (options: StatusOptions) => {
+    const state = await requireState(dirOf(options));
+    const [instances, lags] = await Promise.all([observe(state), consumerLags(state)]);
+    const ready = instances.every((each) => each.ready);
+    if (!ready) process.exitCode = 1;
+    if (options.json === true) {
+      const { databases: _secret, instances: _stale, ...facts } = state;
+      terminal.print(JSON.stringify({ ...facts, ready, instances, consumers: lags }, null, 2));
+      return;
+    }
+    const upFor = formatDurationMs(systemClock.now() - Date.parse(state.startedAt));
+    const waiting = lags.filter(({ pending, inFlight }) => pending + inFlight > 0);
+    terminal.print(
+      [
+        `The fleet runs for ${upFor} (process ${state.pid}); NATS ${state.nats.url}, monitoring ${state.nats.monitorUrl}, ` +
+          `Postgres 127.0.0.1:${state.postgres.port}`,
+        table(
+          ['service', 'status', 'health', 'restarts', 'pid', 'url'],
+          instances.map((each) => [
+            each.name,
+            each.status,
+            each.ready ? 'ready' : each.live ? 'live, not ready' : 'no answer',
+            String(each.restarts),
+            String(each.pid ?? ''),
+            each.url,
+          ]),
+        ),
+        waiting.length === 0
+          ? `No message waits (${lags.length} consumers).`
+          : table(
+              ['stream', 'consumer', 'waiting', 'in flight', 'redelivered'],
+              waiting.map(({ stream, consumer, pending, inFlight, redelivered }) => [
+                stream,
+                consumer,
+                String(pending),
+                String(inFlight),
+                String(redelivered),
+              ]),
+            ),
+      ].join('\n\n'),
+    );
+  });
+}
+
+function observe({ instances }: FleetState): Promise<ObservedInstance[]> {
+  return Promise.all(
+    instances.map(async (each) => {
+      const url = `http://127.0.0.1:${each.port}`;
+      const [live, ready] = await Promise.all([answersOk(`${url}/health/live`), answersOk(`${url}/health/ready`)]);
+      return { ...each, url, live, ready };
+    }),
+  );
+}
+
+async function consumerLags({ nats }: FleetState): Promise<ConsumerLag[]> {
+  const connection = await connectNats({ servers: nats.url, name: 'fleet status', connectTimeoutMs: 3_000 });
+  try {
+    return await lagsOf(connection);
+  } finally {
+    await connection.close();
+  }
+}
+
+/** How far every durable consumer is behind. */
+export async function lagsOf(connection: NatsConnection): Promise<ConsumerLag[]> {
+  const manager = await jetstreamManager(connection, { checkAPI: false });
+  const lags: ConsumerLag[] = [];
+  for await (const stream of manager.streams.list()) {
+    for await (const info of manager.consumers.list(stream.config.name)) {
+      lags.push({
+        stream: info.stream_name,
+        consumer: info.name,
+        pending: info.num_pending,
+        inFlight: info.num_ack_pending,
+        redelivered: info.num_redelivered,
+      });
+    }
+  }
+  return lags;
+}

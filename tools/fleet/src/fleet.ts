@@ -1,0 +1,262 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { EmbeddedNats, EmbeddedPostgres } from '@flotilla/embedded';
+import { errorMessage, formatDurationMs, systemClock } from '@flotilla/kernel';
+import { buildServices } from './build.ts';
+import { serviceEnvironment } from './environment.ts';
+import { FleetNotReadyError } from './fleet.errors.ts';
+import { assertPortsFree, instancesOf, planPorts, portBase, type PortPlan } from './ports.ts';
+import type { Service } from './services.ts';
+import { emptyDataDir, openDataDir, type DataDir } from './stack/data-dir.ts';
+import { acquireLock, type Lock } from './stack/lock.ts';
+import { startStack, type Stack } from './stack/stack.ts';
+import { removeState, writeState, type FleetState } from './stack/state.ts';
+import { ConsoleFeed } from './supervise/console-feed.ts';
+import { condense, parseLogLine } from './supervise/log-line.ts';
+import { OrphanGuard } from './supervise/orphan-guard.ts';
+import { ServiceProcess, STOP_TIMEOUT_MS } from './supervise/service-process.ts';
+import { stopwatch, type Terminal } from './terminal.ts';
+
+export interface FleetOptions {
+  readonly dir: DataDir;
+  /** All services of the workspace: the streams and databases of all are made. */
+  readonly all: readonly Service[];
+  /** Those to run. */
+  readonly services: readonly Service[];
+  readonly scale?: ReadonlyMap<string, number>;
+  /** Deletes the data first. */
+  readonly fresh?: boolean;
+  readonly terminal: Terminal;
+}
+
+/** How long the services may take to become ready. */
+const READY_TIMEOUT_MS = 90_000;
+/** A service that ends so often before it is ready will not become ready. */
+const HOPELESS_ENDINGS = 3;
+
+/** The embedded servers and the services of one data directory, as child processes of this one. */
+export class Fleet {
+  readonly #options: FleetOptions;
+  readonly #terminal: Terminal;
+  readonly #guard = new OrphanGuard(STOP_TIMEOUT_MS);
+  readonly #startedAt = new Date();
+  readonly #processes: ServiceProcess[] = [];
+  #lock: Lock | undefined;
+  #stack: Stack | undefined;
+  #readyAt: Date | undefined;
+  #stopping = false;
+  #forced = false;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+    this.#terminal = options.terminal;
+  }
+
+  get processes(): readonly ServiceProcess[] {
+    return this.#processes;
+  }
+
+  /** Starts everything and resolves when all services are ready. When that fails, nothing is left running. */
+  async start(): Promise<void> {
+    const { dir, services, all, scale = new Map<string, number>(), fresh = false } = this.#options;
+    try {
+      await openDataDir(dir, { fresh });
+      this.#lock = acquireLock(dir);
+      if (fresh) {
+        await emptyDataDir(dir);
+        await openDataDir(dir);
+        this.#terminal.note(`Emptied ${dir.path}`);
+      }
+      rmSync(dir.stateFile, { force: true });
+      const instances = instancesOf(
+        services.map(({ name }) => name),
+        scale,
+      );
+      const ports = planPorts(
+        all.map(({ name }) => name),
+        instances,
+        portBase(),
+      );
+      await assertPortsFree([
+        ...instances.map(({ name }) => ({ port: ports.instances.get(name) ?? 0, wantedBy: name })),
+        { port: ports.nats, wantedBy: 'NATS' },
+        { port: ports.natsMonitoring, wantedBy: 'NATS monitoring' },
+        { port: ports.postgres, wantedBy: 'Postgres' },
+      ]);
+      const [stack] = await allOrNothing([this.#startStack(ports), this.#build()]);
+      this.#watchServers(stack);
+      this.#startServices(stack, ports);
+      await this.#writeState();
+      await this.#untilReady();
+      this.#readyAt = new Date();
+      await this.#writeState();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  /** Stops the services (the gateway first), then the servers. Bounded; calling it again waits for the same end. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    const front = this.#processes.filter(({ state }) => state.service === 'gateway');
+    const back = this.#processes.filter(({ state }) => state.service !== 'gateway');
+    await Promise.all(front.map((each) => each.stop()));
+    await Promise.all(back.map((each) => each.stop()));
+    if (this.#forced) await this.#stack?.kill();
+    else await this.#stack?.stop();
+    for (const each of this.#processes) each.close();
+    this.#guard.close();
+    await this.#writing;
+    if (this.#lock !== undefined) {
+      await removeState(this.#options.dir);
+      this.#lock.release();
+    }
+  }
+
+  /** Makes a stop under way end at once: kill -9 for all; what was committed is kept. */
+  force(): void {
+    this.#forced = true;
+    for (const each of this.#processes) each.kill();
+    void this.#stack?.kill();
+  }
+
+  async #startStack(ports: PortPlan): Promise<Stack> {
+    const { dir, all } = this.#options;
+    this.#stack = await startStack(dir, ports, all, (message) => this.#terminal.note(message));
+    return this.#stack;
+  }
+
+  async #build(): Promise<void> {
+    const took = stopwatch();
+    const { projects, written } = await buildServices(this.#options.services);
+    this.#terminal.note(`Built ${projects} projects (${written} files changed) in ${took()}`);
+  }
+
+  #startServices(stack: Stack, ports: PortPlan): void {
+    const { dir, services, scale = new Map<string, number>() } = this.#options;
+    const feed = new ConsoleFeed((line) => this.#terminal.note(line));
+    const instances = instancesOf(
+      services.map(({ name }) => name),
+      scale,
+    );
+    for (const instance of instances) {
+      const { name } = instance;
+      const source = { dir, ports, natsUrl: stack.nats.url, databases: stack.databases };
+      this.#processes.push(
+        new ServiceProcess({
+          instance,
+          port: ports.instances.get(name) ?? 0,
+          env: serviceEnvironment(instance, source),
+          logFile: join(dir.logs, `${name}.log`),
+          guard: this.#guard,
+          onLine: (line) => feed.line(name, line),
+          onEvent: (sentence) => this.#terminal.note(sentence),
+          onChange: () => this.#stateChanged(),
+        }),
+      );
+    }
+    for (const each of this.#processes) each.start();
+  }
+
+  async #untilReady(): Promise<void> {
+    const start = systemClock.monotonicMs();
+    const waiting = (): ServiceProcess[] => this.#processes.filter(({ state }) => state.status !== 'ready');
+    let before = waiting().length + 1;
+    for (;;) {
+      if (this.#stopping) throw new FleetNotReadyError(['it was stopped']);
+      const left = waiting();
+      if (left.length === 0) return;
+      const hopeless = left.filter(({ endings }) => endings >= HOPELESS_ENDINGS);
+      const late = systemClock.monotonicMs() - start > READY_TIMEOUT_MS;
+      if (hopeless.length > 0 || late) {
+        throw new FleetNotReadyError((hopeless.length > 0 ? hopeless : left).map(whyNotReady));
+      }
+      if (left.length !== before) {
+        before = left.length;
+        const took = formatDurationMs(systemClock.monotonicMs() - start);
+        this.#terminal.progress(`Waiting for ${left.map(({ name }) => name).join(', ')} (${took})`);
+      }
+      await systemClock.sleep(25);
+    }
+  }
+
+  /** NATS and Postgres are started again when they end by themselves: services reconnect. */
+  #watchServers({ nats, postgres }: Stack): void {
+    const watch = (name: string, server: EmbeddedNats | EmbeddedPostgres): void => {
+      server.onExit((exit) => {
+        if (exit.expected || this.#stopping) return;
+        this.#terminal.note(`${name} ended (${exit.signal ?? `code ${exit.code}`}) and is started again`);
+        void this.#restartServer(name, server);
+      });
+    };
+    watch('NATS', nats);
+    watch('Postgres', postgres);
+  }
+
+  async #restartServer(name: string, server: EmbeddedNats | EmbeddedPostgres): Promise<void> {
+    for (let attempt = 1; !this.#stopping; attempt++) {
+      try {
+        await server.restart();
+        this.#terminal.note(`${name} is up again`);
+        this.#stateChanged();
+        return;
+      } catch (error) {
+        this.#terminal.note(`${name} cannot be started (attempt ${attempt}): ${errorMessage(error)}`);
+        await systemClock.sleep(Math.min(10_000, 500 * attempt));
+      }
+    }
+  }
+
+  #stateChanged(): void {
+    if (this.#stopping) return;
+    void this.#writeState().catch((error: unknown) => {
+      this.#terminal.note(`Cannot write ${this.#options.dir.stateFile}: ${errorMessage(error)}`);
+    });
+  }
+
+  /** One write at a time; the last one has the last word. */
+  #writeState(): Promise<void> {
+    const stack = this.#stack;
+    if (stack === undefined) return Promise.resolve();
+    this.#writing = this.#writing.then(() => writeState(this.#options.dir, this.#state(stack)));
+    const written = this.#writing;
+    this.#writing = written.catch(() => undefined); // the caller hears of it; the next write is a new try
+    return written;
+  }
+
+  #state({ nats, postgres, databases }: Stack): FleetState {
+    const gateway = this.#processes.find(({ name }) => name === 'gateway');
+    return {
+      pid: process.pid,
+      startedAt: this.#startedAt.toISOString(),
+      ...(this.#readyAt && { readyAt: this.#readyAt.toISOString() }),
+      nats: { url: nats.url, monitorUrl: nats.monitorUrl ?? '', pid: nats.pid },
+      postgres: { port: postgres.port, version: postgres.version, pid: postgres.pid },
+      databases,
+      ...(gateway && { gatewayUrl: gateway.url }),
+      instances: this.#processes.map(({ state }) => state),
+    };
+  }
+}
+
+function whyNotReady({ name, state, endings, lastLines }: ServiceProcess): string {
+  const ended = endings > 0 ? `, ended ${endings} times` : '';
+  const lines = lastLines.map((line) => {
+    const parsed = parseLogLine(line);
+    return `    ${parsed === undefined ? line : condense(parsed)}`;
+  });
+  return [`${name} (${state.status}${ended}), its last lines:`, ...lines].join('\n');
+}
+
+/** Waits for all, also when one fails: what the others started has to be known to be stopped. */
+async function allOrNothing<T extends readonly unknown[]>(work: {
+  readonly [K in keyof T]: Promise<T[K]>;
+}): Promise<T> {
+  const results = await Promise.allSettled(work);
+  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+  if (failures.length === 1) throw failures[0];
+  if (failures.length > 1) throw new AggregateError(failures);
+  return results.map((result) => (result as PromiseFulfilledResult<unknown>).value) as unknown as T;
+}

@@ -1,0 +1,18 @@
+import { Command } from 'commander';
+import { addDown } from './commands/down.ts';
+import { addLogs } from './commands/logs.ts';
+import { addMigrate } from './commands/migrate.ts';
+import { addProvision } from './commands/provision.ts';
+import { addStatus } from './commands/status.ts';
+import { addUp } from './commands/up.ts';
+import type { CommandContext } from './commands/shared.ts';
+
+/** The `fleet` command with all its subcommands. */
+export function buildProgram(context: CommandContext): Command {
+  const program = new Command('fleet')
+    .description('Runs the embedded stack and the fleet, imports, inspects, verifies.')
+    .showHelpAfterError('(--help shows what there is)')
+    .exitOverride();
+  for (const add of [addUp, addDown, addStatus, addLogs, addMigrate, addProvision]) add(program, context);
+  return program;
+}
