@@ -1,6 +1,6 @@
 import { EmailRefusedError } from '../src/email/email-port.ts';
 import { SmtpEmail } from '../src/email/smtp-email.ts';
-import { SmtpServer } from './smtp-server.ts';
+import { HANG_UP, SmtpServer } from './smtp-server.ts';
 
 const email = {
   id: '0198c1de-0000-7000-8000-000000000001',
@@ -34,7 +34,7 @@ describe('sending by SMTP', () => {
   });
 
   it('sends again under the same Message-ID when the answer was lost', async () => {
-    server.answer = (command) => (command === '.' ? 'hang up' : undefined);
+    server.answer = (command) => (command === '.' ? HANG_UP : undefined);
     await expect(smtp.send(email)).rejects.not.toBeInstanceOf(EmailRefusedError);
     server.answer = () => undefined;
     await smtp.send(email);

@@ -8,8 +8,11 @@ export interface TakenMessage {
   readonly text: string;
 }
 
-/** Answers a command in place of the usual answer; `hang up` ends the connection without one. */
-export type AnswerTo = (command: string) => string | 'hang up' | undefined;
+/** Instead of an answer: the connection ends. */
+export const HANG_UP = Symbol('hang up');
+
+/** Answers a command in place of the usual answer. */
+export type AnswerTo = (command: string) => string | typeof HANG_UP | undefined;
 
 /** As much of a mail server as a test needs (RFC 5321): it takes messages, or answers what the test says. */
 export class SmtpServer implements AsyncDisposable {
@@ -99,7 +102,7 @@ class Session {
   #said(command: string): boolean {
     const answer = this.#server.answer(command);
     if (answer === undefined) return false;
-    if (answer === 'hang up') this.#socket.destroy();
+    if (answer === HANG_UP) this.#socket.destroy();
     else this.#socket.write(`${answer}\r\n`);
     return true;
   }

@@ -23,10 +23,10 @@ export class PaymentsConfig extends defineConfig({
     default: 50,
     doc: 'the pause before the provider is asked a second time, milliseconds; it doubles from there',
   }),
-  providerBreakerMinCallsPerSecond: setting({
-    env: 'PAYMENTS_PROVIDER_BREAKER_MIN_CALLS_PER_SECOND',
-    schema: z.coerce.number().positive(),
-    default: 5,
-    doc: 'below this many calls to the provider a second the circuit breaker stays closed, because a few failures prove nothing; a larger number calls a broken provider for longer',
+  providerBreakerCalls: setting({
+    env: 'PAYMENTS_PROVIDER_BREAKER_CALLS',
+    schema: z.coerce.number().int().min(1).max(100_000),
+    default: 50,
+    doc: 'the circuit breaker opens when more than half of this many latest calls to the provider failed; more calls a broken provider for longer, fewer gives a healthy one up sooner',
   }),
 }) {}

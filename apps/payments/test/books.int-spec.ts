@@ -79,14 +79,14 @@ it.each([1, 20_301, 777])(
 
     // The payments say the same as the accounts.
     const [balances] = await payments.service.sql(
-      `SELECT sum(CASE direction WHEN 'debit' THEN amount_minor ELSE -amount_minor END)
-              FILTER (WHERE account = 'customer_authorised')::float8 AS held,
+      `SELECT coalesce(sum(CASE direction WHEN 'debit' THEN amount_minor ELSE -amount_minor END)
+                         FILTER (WHERE account = 'customer_authorised'), 0)::float8 AS held,
             sum(amount_minor) FILTER (WHERE account = 'sales')::float8 AS sold,
             sum(amount_minor) FILTER (WHERE account = 'refunds')::float8 AS refunded
        FROM ledger_entries`,
     );
     const [states] = await payments.service.sql(
-      `SELECT sum(amount_minor) FILTER (WHERE status = 'authorised')::float8 AS held,
+      `SELECT coalesce(sum(amount_minor) FILTER (WHERE status = 'authorised'), 0)::float8 AS held,
             sum(amount_minor) FILTER (WHERE status IN ('captured', 'refunded'))::float8 AS sold,
             sum(refunded_minor)::float8 AS refunded
        FROM payments`,

@@ -65,7 +65,7 @@ export async function startPayments(env: Record<string, string> = {}): Promise<P
       PAYMENTS_PROVIDER_TIMEOUT_MS: '150',
       PAYMENTS_PROVIDER_RETRY_MS: '2',
       // The tests of the circuit breaker are elsewhere.
-      PAYMENTS_PROVIDER_BREAKER_MIN_CALLS_PER_SECOND: '100000',
+      PAYMENTS_PROVIDER_BREAKER_CALLS: '100000',
       // Outages of the tests last longer than six quick deliveries.
       MAX_ATTEMPTS: '100',
       ...env,

@@ -9,7 +9,11 @@ export type ResolvedConsumeOptions = Required<Omit<ConsumeOptions, 'onDeadLetter
 const defaultBackoff: BackoffOptions = { initialMs: 250, maxMs: 30_000 };
 
 /** Defaults and checks of {@link ConsumeOptions}; all problems are in one error. */
-export function resolveConsumeOptions(consumer: string, service: string, input: ConsumeOptions): ResolvedConsumeOptions {
+export function resolveConsumeOptions(
+  consumer: string,
+  service: string,
+  input: ConsumeOptions,
+): ResolvedConsumeOptions {
   const options: ResolvedConsumeOptions = {
     service: input.service ?? service,
     maxInFlight: input.maxInFlight ?? 64,
@@ -22,7 +26,8 @@ export function resolveConsumeOptions(consumer: string, service: string, input: 
   const problems: string[] = [];
   const wholeFrom1 = (name: 'maxInFlight' | 'maxAttempts' | 'stalledAfterMs'): void => {
     const value = options[name];
-    if (!Number.isInteger(value) || value < 1) problems.push(`${name} must be a whole number from 1, not ${value}`);
+    if (!Number.isInteger(value) || value < 1)
+      problems.push(`${name} must be a whole number from 1, not ${value}`);
   };
   wholeFrom1('maxInFlight');
   wholeFrom1('maxAttempts');

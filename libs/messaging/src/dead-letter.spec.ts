@@ -1,4 +1,9 @@
-import { attemptRecord, DEAD_LETTER_HEADROOM_BYTES, deadLetterHeader as h, deadLetterOf } from './dead-letter.ts';
+import {
+  attemptRecord,
+  DEAD_LETTER_HEADROOM_BYTES,
+  deadLetterHeader as h,
+  deadLetterOf,
+} from './dead-letter.ts';
 
 const at = new Date('2026-01-02T03:04:05.678Z');
 const source = {

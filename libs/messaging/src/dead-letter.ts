@@ -77,7 +77,7 @@ export function deadLetterOf(
   headers[h.errorMessage] = oneLine(errorMessage(error), MAX_MESSAGE_CHARS);
   const stack = error instanceof Error ? error.stack : undefined;
   // JSON keeps the line breaks of a stack on one line of header.
-  if (stack !== undefined) headers[h.errorStack] = asciiJson(stack.slice(0, MAX_STACK_CHARS));
+  if (stack !== undefined) headers[h.errorStack] = boundedJson(stack, MAX_STACK_CHARS);
   headers[h.attempts] = String(source.attempt);
   headers[h.service] = source.service;
   headers[h.consumer] = source.consumer;
@@ -88,7 +88,13 @@ export function deadLetterOf(
   headers[h.history] = historyJson(history);
   return {
     // The same for a second try, so that a crash between publishing and settling leaves one dead letter.
-    id: deterministicId(DEAD_LETTER_STREAM, source.consumer, source.stream, source.sequence, headers['ce-id'] ?? ''),
+    id: deterministicId(
+      DEAD_LETTER_STREAM,
+      source.consumer,
+      source.stream,
+      source.sequence,
+      headers['ce-id'] ?? '',
+    ),
     subject: deadLetterSubject(source.service, source.consumer),
     headers,
     body: source.body,
@@ -111,6 +117,14 @@ function historyJson(history: readonly AttemptRecord[]): string {
     if (json.length <= MAX_HISTORY_CHARS) return json;
   }
   return '[]';
+}
+
+/** The beginning of a text as JSON of at most `maxChars`. */
+function boundedJson(text: string, maxChars: number): string {
+  for (let chars = maxChars; ; chars = Math.floor(chars / 2)) {
+    const json = asciiJson(text.slice(0, chars));
+    if (json.length <= maxChars) return json;
+  }
 }
 
 /** JSON of ASCII only: its length in characters is its length in bytes. */

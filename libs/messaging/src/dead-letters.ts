@@ -1,4 +1,10 @@
-import { jetstream, jetstreamManager, type JetStreamManager, type StoredMsg } from '@nats-io/jetstream';
+import {
+  jetstream,
+  jetstreamManager,
+  type JetStreamManager,
+  type SeqMsgRequest,
+  type StoredMsg,
+} from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/nats-core';
 import { DEAD_LETTER_STREAM } from '@flotilla/contracts-protocol';
 import { deterministicId } from '@flotilla/kernel';
@@ -104,10 +110,14 @@ export class DeadLetters {
     };
     // Not the id of the original: the stream would take it for a duplicate.
     const msgID = deterministicId('replay', sequence, letter.at, letter.messageId ?? '');
-    const receipt = await jetstream(this.#connection).publish(letter.originalSubject, options.body ?? letter.body, {
-      headers: toNatsHeaders(headers),
-      msgID,
-    });
+    const receipt = await jetstream(this.#connection).publish(
+      letter.originalSubject,
+      options.body ?? letter.body,
+      {
+        headers: toNatsHeaders(headers),
+        msgID,
+      },
+    );
     await this.#delete(sequence);
     return { stream: receipt.stream, sequence: receipt.seq, duplicate: receipt.duplicate };
   }
@@ -129,10 +139,10 @@ export class DeadLetters {
     }
   }
 
-  async #stored(query: { seq: number; next_by_subj?: string }): Promise<StoredMsg | undefined> {
+  async #stored(query: SeqMsgRequest & { next_by_subj?: string }): Promise<StoredMsg | undefined> {
     const manager = await this.#jsm();
     try {
-      return (await manager.streams.getMessage(DEAD_LETTER_STREAM, query as { seq: number })) ?? undefined;
+      return (await manager.streams.getMessage(DEAD_LETTER_STREAM, query)) ?? undefined;
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;

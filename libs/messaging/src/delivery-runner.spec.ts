@@ -93,6 +93,8 @@ describe('the delivery runner', () => {
     finish[0]?.();
     await clock.advance(0);
     expect(finish).toHaveLength(1);
-    expect([...deliveries, late].map(({ said }) => said)).toEqual(Array.from({ length: 4 }, () => ['nak', 'released']));
+    expect([...deliveries, late].map(({ said }) => said)).toEqual(
+      Array.from({ length: 4 }, () => ['nak', 'released']),
+    );
   });
 });

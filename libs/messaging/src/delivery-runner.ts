@@ -168,7 +168,10 @@ export class DeliveryRunner {
         await this.#bury(held, held.failure);
       } else if (held.raw.attempt > options.maxAttempts) {
         const known = this.#failures.get(held.sequence)?.last;
-        await this.#bury(held, known ?? new DeliveryCountExceededError(held.raw.attempt, options.maxAttempts));
+        await this.#bury(
+          held,
+          known ?? new DeliveryCountExceededError(held.raw.attempt, options.maxAttempts),
+        );
       } else if (isForOther(held.raw.headers, consumer)) {
         this.#settle(held, () => held.raw.ack());
       } else {
@@ -210,7 +213,12 @@ export class DeliveryRunner {
       if (held.readable) await options.onDeadLetter?.(held, error);
       const history = this.#failures.get(held.sequence)?.records ?? [];
       await publishDeadLetter(
-        deadLetterOf({ ...held.source, service: options.service, consumer }, error, history, new Date(clock.now())),
+        deadLetterOf(
+          { ...held.source, service: options.service, consumer },
+          error,
+          history,
+          new Date(clock.now()),
+        ),
       );
     } catch (failure) {
       metrics.deadLetterFailed(consumer);
@@ -254,7 +262,10 @@ export class DeliveryRunner {
       action();
     } catch (error) {
       // The connection is closed: the broker delivers it again, and it is recognised.
-      this.#setup.log.warn({ ...this.#facts(held), error: errorMessage(error) }, 'A message could not be settled');
+      this.#setup.log.warn(
+        { ...this.#facts(held), error: errorMessage(error) },
+        'A message could not be settled',
+      );
     }
   }
 

@@ -2,7 +2,11 @@ import { decodeMessage } from './message.ts';
 
 describe('a decoded message', () => {
   it('reads its envelope whatever the case of the header names', () => {
-    const { envelope } = decodeMessage('s', { 'Ce-Id': 'm-1', 'Ce-Type': 'x.Y.v1', 'CE-SUBJECT': 'k' }, Buffer.from(''));
+    const { envelope } = decodeMessage(
+      's',
+      { 'Ce-Id': 'm-1', 'Ce-Type': 'x.Y.v1', 'CE-SUBJECT': 'k' },
+      Buffer.from(''),
+    );
     expect(envelope).toMatchObject({ id: 'm-1', type: 'x.Y.v1', subject: 'k' });
   });
 

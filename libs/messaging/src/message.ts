@@ -11,7 +11,12 @@ export class DecodedMessage implements IncomingMessage {
   readonly envelope: Envelope;
   readonly body: Uint8Array;
 
-  constructor(subject: string, headers: Readonly<Record<string, string>>, body: Uint8Array, envelope: Envelope) {
+  constructor(
+    subject: string,
+    headers: Readonly<Record<string, string>>,
+    body: Uint8Array,
+    envelope: Envelope,
+  ) {
     this.subject = subject;
     this.headers = headers;
     this.body = body;

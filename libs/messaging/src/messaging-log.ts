@@ -8,7 +8,9 @@ export interface MessagingLog {
 const write =
   (level: string) =>
   (fields: object, message: string): void => {
-    process.stderr.write(`${JSON.stringify({ level, time: new Date().toISOString(), ...fields, msg: message })}\n`);
+    process.stderr.write(
+      `${JSON.stringify({ level, time: new Date().toISOString(), ...fields, msg: message })}\n`,
+    );
   };
 
 /** One line of JSON per entry on standard error; `info` is left out. */

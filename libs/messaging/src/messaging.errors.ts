@@ -3,9 +3,13 @@ import { FlotillaError } from '@flotilla/kernel';
 /** Thrown when the broker cannot be reached, or the connection broke with the outcome unknown. */
 export class BrokerUnavailableError extends FlotillaError {
   constructor(what: string, reason: string, cause?: unknown) {
-    super('BROKER_UNAVAILABLE', `${what}: ${reason}. It can be tried again: messages are recognised by their id.`, {
-      cause,
-    });
+    super(
+      'BROKER_UNAVAILABLE',
+      `${what}: ${reason}. It can be tried again: messages are recognised by their id.`,
+      {
+        cause,
+      },
+    );
   }
 }
 
@@ -105,23 +109,33 @@ export class RequestAbortedError extends FlotillaError {
 /** Answered when as many requests run as a server allows. */
 export class OverloadedError extends FlotillaError {
   constructor(subject: string, maxInFlight: number) {
-    super('OVERLOADED', `${subject} handles ${maxInFlight} requests already: try again later, or scale the service out`);
+    super(
+      'OVERLOADED',
+      `${subject} handles ${maxInFlight} requests already: try again later, or scale the service out`,
+    );
   }
 }
 
 /** Answered when the caller of a request no longer waits for the answer. */
 export class DeadlineExceededError extends FlotillaError {
   constructor(subject: string, lateMs: number) {
-    super('DEADLINE_EXCEEDED', `The request to ${subject} came ${lateMs} ms after its deadline and was not handled`, {
-      retry: 'never',
-    });
+    super(
+      'DEADLINE_EXCEEDED',
+      `The request to ${subject} came ${lateMs} ms after its deadline and was not handled`,
+      {
+        retry: 'never',
+      },
+    );
   }
 }
 
 /** Thrown when a message's body is not JSON. */
 export class UndecodableMessageError extends FlotillaError {
   constructor(subject: string, cause: unknown) {
-    super('UNDECODABLE_MESSAGE', `The body of the message on ${subject} is not JSON`, { cause, retry: 'never' });
+    super('UNDECODABLE_MESSAGE', `The body of the message on ${subject} is not JSON`, {
+      cause,
+      retry: 'never',
+    });
   }
 }
 
@@ -130,9 +144,13 @@ export class UnknownMessageError extends FlotillaError {
   readonly type: string;
 
   constructor(type: string, consumer: string) {
-    super('UNKNOWN_MESSAGE', `${consumer} has no handler for ${type}: add one, or provision the topology again`, {
-      retry: 'never',
-    });
+    super(
+      'UNKNOWN_MESSAGE',
+      `${consumer} has no handler for ${type}: add one, or provision the topology again`,
+      {
+        retry: 'never',
+      },
+    );
     this.type = type;
   }
 }
@@ -208,9 +226,13 @@ export class DeadLetterNotFoundError extends FlotillaError {
   readonly sequence: number;
 
   constructor(sequence: number) {
-    super('DEAD_LETTER_NOT_FOUND', `There is no dead letter ${sequence}: \`fleet dlq list\` shows those that are`, {
-      retry: 'never',
-    });
+    super(
+      'DEAD_LETTER_NOT_FOUND',
+      `There is no dead letter ${sequence}: \`fleet dlq list\` shows those that are`,
+      {
+        retry: 'never',
+      },
+    );
     this.sequence = sequence;
   }
 }

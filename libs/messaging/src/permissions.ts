@@ -41,7 +41,8 @@ export function permissionsOf(
   const subscribe = new Set<string>([`${inboxPrefixOf(name)}.>`, ...(options.watches ?? [])]);
 
   for (const verb of ['PING', 'INFO', 'STATS']) {
-    for (const subject of [`$SRV.${verb}`, `$SRV.${verb}.${name}`, `$SRV.${verb}.${name}.*`]) subscribe.add(subject);
+    for (const subject of [`$SRV.${verb}`, `$SRV.${verb}.${name}`, `$SRV.${verb}.${name}.*`])
+      subscribe.add(subject);
   }
   for (const contract of contractsOf(manifest.answers)) subscribe.add(rpcSubject(contract));
   for (const contract of contractsOf(manifest.calls)) publish.add(rpcSubject(contract));

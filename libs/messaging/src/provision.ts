@@ -1,4 +1,9 @@
-import { jetstreamManager, type ConsumerConfig, type JetStreamManager, type StreamConfig } from '@nats-io/jetstream';
+import {
+  jetstreamManager,
+  type ConsumerConfig,
+  type JetStreamManager,
+  type StreamConfig,
+} from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/nats-core';
 import { errorMessage } from '@flotilla/kernel';
 import { MissingTopologyError, ProvisioningDriftError, type Drift } from './messaging.errors.ts';
@@ -177,7 +182,10 @@ async function findStream(manager: JetStreamManager, name: string): Promise<Stre
   }
 }
 
-async function findConsumer(manager: JetStreamManager, spec: ConsumerSpec): Promise<ConsumerConfig | undefined> {
+async function findConsumer(
+  manager: JetStreamManager,
+  spec: ConsumerSpec,
+): Promise<ConsumerConfig | undefined> {
   try {
     return (await manager.consumers.info(spec.stream, spec.name)).config;
   } catch (error) {
@@ -186,12 +194,16 @@ async function findConsumer(manager: JetStreamManager, spec: ConsumerSpec): Prom
   }
 }
 
-async function staleConsumers(manager: JetStreamManager, topology: Topology): Promise<{ stream: string; name: string }[]> {
+async function staleConsumers(
+  manager: JetStreamManager,
+  topology: Topology,
+): Promise<{ stream: string; name: string }[]> {
   const expected = new Set(topology.consumers.map(({ stream, name }) => `${stream}/${name}`));
   const stale: { stream: string; name: string }[] = [];
   for (const { name: stream } of topology.streams) {
     for await (const { name, config } of manager.consumers.list(stream)) {
-      if (config.durable_name !== undefined && !expected.has(`${stream}/${name}`)) stale.push({ stream, name });
+      if (config.durable_name !== undefined && !expected.has(`${stream}/${name}`))
+        stale.push({ stream, name });
     }
   }
   return stale;
@@ -205,7 +217,12 @@ function consumerDrifts(spec: ConsumerSpec, actual: ConsumerConfig, fields?: Rea
   const { filter_subject: single, ...rest } = actual;
   // Servers keep a single filter in a field of its own.
   const filters = rest.filter_subjects ?? (single === undefined ? [] : [single]);
-  return driftsOf(`consumer ${spec.stream}/${spec.name}`, spec.config, { ...rest, filter_subjects: filters }, fields);
+  return driftsOf(
+    `consumer ${spec.stream}/${spec.name}`,
+    spec.config,
+    { ...rest, filter_subjects: filters },
+    fields,
+  );
 }
 
 /** What each field of a spec is when the server leaves it out of its answer. */
@@ -232,7 +249,8 @@ function driftsOf(
     if (field === 'metadata') {
       // The server adds its own.
       const mine = pick(found, Object.keys(wanted as object));
-      if (canonical(mine) !== canonical(wanted)) drifts.push({ resource, field, expected: wanted, actual: mine });
+      if (canonical(mine) !== canonical(wanted))
+        drifts.push({ resource, field, expected: wanted, actual: mine });
     } else if (canonical(found) !== canonical(wanted)) {
       drifts.push({ resource, field, expected: wanted, actual: found });
     }

@@ -110,5 +110,7 @@ export class RequestServer {
 }
 
 function retryOf(error: unknown): RetryAdvice {
-  return typeof error === 'object' && error !== null && 'retry' in error && error.retry === 'never' ? 'never' : 'later';
+  return typeof error === 'object' && error !== null && 'retry' in error && error.retry === 'never'
+    ? 'never'
+    : 'later';
 }

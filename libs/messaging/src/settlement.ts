@@ -2,8 +2,7 @@ import { backoffDelayMs, type BackoffOptions } from '@flotilla/kernel';
 
 /** What becomes of a message whose handler threw. */
 export type Settlement =
-  | { readonly kind: 'retry'; readonly delayMs: number }
-  | { readonly kind: 'dead-letter' };
+  { readonly kind: 'retry'; readonly delayMs: number } | { readonly kind: 'dead-letter' };
 
 export interface SettlementOptions {
   readonly maxAttempts: number;

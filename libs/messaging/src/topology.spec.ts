@@ -7,8 +7,20 @@ class Place extends defineCommand({ owner: 'shop', name: 'Place', version: 1, pa
 class Find extends defineQuery({ owner: 'shop', name: 'Find', version: 1, payload, reply: payload }) {}
 class Reserve extends defineCommand({ owner: 'stock', name: 'Reserve', version: 2, payload }) {}
 class Release extends defineCommand({ owner: 'stock', name: 'Release', version: 1, payload }) {}
-class Placed extends defineEvent({ owner: 'shop', name: 'Placed', version: 1, payload, aggregate: ({ id }) => id }) {}
-class Reserved extends defineEvent({ owner: 'stock', name: 'Reserved', version: 1, payload, aggregate: ({ id }) => id }) {}
+class Placed extends defineEvent({
+  owner: 'shop',
+  name: 'Placed',
+  version: 1,
+  payload,
+  aggregate: ({ id }) => id,
+}) {}
+class Reserved extends defineEvent({
+  owner: 'stock',
+  name: 'Reserved',
+  version: 1,
+  payload,
+  aggregate: ({ id }) => id,
+}) {}
 
 const shop = defineService({
   name: 'shop',
@@ -18,7 +30,11 @@ const shop = defineService({
   reacts: { stock: { events: [Reserved] } },
 });
 const stock = defineService({ name: 'stock', handles: [Reserve, Release], publishes: [Reserved] });
-const views = defineService({ name: 'views', calls: [Find], reacts: { view: { events: [Placed, Reserved], ordered: true } } });
+const views = defineService({
+  name: 'views',
+  calls: [Find],
+  reacts: { view: { events: [Placed, Reserved], ordered: true } },
+});
 
 describe('the topology of a fleet', () => {
   it('has a stream for each owner and a consumer for each subscription', () => {

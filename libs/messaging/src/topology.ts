@@ -111,7 +111,12 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
     for (const [owner, contracts] of byOwner(commands)) {
       commandOwners.add(owner);
       consumers.push(
-        consumerSpec(commandStream(owner), commandConsumer(name), contracts.map((each) => commandFilter(each)), options),
+        consumerSpec(
+          commandStream(owner),
+          commandConsumer(name),
+          contracts.map((each) => commandFilter(each)),
+          options,
+        ),
       );
     }
     // The queue is there even when nobody answers yet: what is sent waits in it.
@@ -125,9 +130,17 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
       const consumer = reactionConsumer(name, reaction);
       for (const [owner, contracts] of byOwner(contractsOf(events))) {
         eventOwners.add(owner);
-        if (ordered === true) consumers.push(...orderedSpecs(eventStream(owner), consumer, contracts, options));
+        if (ordered === true)
+          consumers.push(...orderedSpecs(eventStream(owner), consumer, contracts, options));
         else {
-          consumers.push(consumerSpec(eventStream(owner), consumer, contracts.map((each) => eventFilter(each)), options));
+          consumers.push(
+            consumerSpec(
+              eventStream(owner),
+              consumer,
+              contracts.map((each) => eventFilter(each)),
+              options,
+            ),
+          );
         }
       }
     }
@@ -146,7 +159,9 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
   return {
     streams: streams.sort(byName),
-    consumers: consumers.sort((a, b) => (a.stream === b.stream ? byName(a, b) : a.stream < b.stream ? -1 : 1)),
+    consumers: consumers.sort((a, b) =>
+      a.stream === b.stream ? byName(a, b) : a.stream < b.stream ? -1 : 1,
+    ),
   };
 }
 
@@ -159,7 +174,10 @@ function orderedSpecs(
   return Array.from({ length: PARTITIONS }, (_, partition) => {
     const filters = contracts.map((contract) => eventFilter(contract, partition));
     // One at a time: whoever gets the next one knows that the one before is done.
-    return consumerSpec(stream, partitionConsumer(consumer, partition), filters, { ...options, maxAckPending: 1 });
+    return consumerSpec(stream, partitionConsumer(consumer, partition), filters, {
+      ...options,
+      maxAckPending: 1,
+    });
   });
 }
 
@@ -193,7 +211,12 @@ function consumerSpec(
   };
 }
 
-function baseSpec(name: string, subject: string, description: string, options: TopologyOptions): Partial<StreamConfig> {
+function baseSpec(
+  name: string,
+  subject: string,
+  description: string,
+  options: TopologyOptions,
+): Partial<StreamConfig> {
   return {
     name,
     subjects: [subject],

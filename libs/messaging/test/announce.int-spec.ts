@@ -40,7 +40,10 @@ describe('a service announcement', () => {
 
     const observer = await connectNats({ servers: nats.url, name: 'observer' });
     // The services package brings a client of its own version; their types differ in detail.
-    const client = new Svcm(observer as unknown as ConstructorParameters<typeof Svcm>[0]).client({ maxWait: 2_000, strategy: 'stall' });
+    const client = new Svcm(observer as unknown as ConstructorParameters<typeof Svcm>[0]).client({
+      maxWait: 2_000,
+      strategy: 'stall',
+    });
     const [identity] = await all(client.ping('pad'));
     expect(identity).toMatchObject({ type: 'io.nats.micro.v1.ping_response', name: 'pad', version: '1.2.3' });
     expect(await all(client.info('pad', identity!.id))).toMatchObject([

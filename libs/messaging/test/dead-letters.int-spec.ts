@@ -11,6 +11,7 @@ import {
   padCommands,
   payloadOf,
 } from '../src/testing/conformance-messages.ts';
+import { matching } from './matchers.ts';
 import { quickBroker, removeAllStreams } from './nats-harness.ts';
 
 describe('dead letters', () => {
@@ -27,7 +28,10 @@ describe('dead letters', () => {
   });
   afterAll(() => nats.dispose());
   beforeEach(async () => {
-    [pad, control] = await Promise.all([quickBroker(nats.url), quickBroker(nats.url, { service: 'control' })]);
+    [pad, control] = await Promise.all([
+      quickBroker(nats.url),
+      quickBroker(nats.url, { service: 'control' }),
+    ]);
     await removeAllStreams(pad.connection);
     await provision(pad.connection, conformanceTopology());
     letters = new DeadLetters(control.connection);
@@ -56,16 +60,18 @@ describe('dead letters', () => {
     const first = await letters.list({ service: 'pad', limit: 3 });
     const rest = await letters.list({ service: 'pad', after: first[2]!.sequence });
     expect([first.length, rest.length]).toEqual([3, 2]);
-    expect([...first, ...rest].map(({ body }) => (JSON.parse(Buffer.from(body).toString()) as { n: number }).n).sort()).toEqual([
-      0, 1, 2, 3, 4,
-    ]);
+    expect(
+      [...first, ...rest]
+        .map(({ body }) => (JSON.parse(Buffer.from(body).toString()) as { n: number }).n)
+        .sort(),
+    ).toEqual([0, 1, 2, 3, 4]);
     const [event] = await letters.list({ service: 'control' });
     expect(event).toMatchObject({
       service: 'control',
       consumer: 'control-log',
       errorCode: 'ENGINE_FAILURE',
       errorMessage: 'cold engine',
-      errorStack: expect.stringMatching(/^FlotillaError: cold\nengine\n/),
+      errorStack: matching(/^FlotillaError: cold\nengine\n/),
       attempts: 2,
       originalStream: 'EVT_pad',
       type: 'pad.Launched.v1',

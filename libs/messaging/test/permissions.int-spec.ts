@@ -74,7 +74,11 @@ describe('the permissions of a service', () => {
       const reply = { ...launch('ariane'), subject: 'reply.control.1.ariane' };
       await pad.publish(reply);
     });
-    await control.consume({ stream: 'REPLY_control', name: 'control' }, {}, async () => void seen.push('reply'));
+    await control.consume(
+      { stream: 'REPLY_control', name: 'control' },
+      {},
+      async () => void seen.push('reply'),
+    );
     await control.publish(launch('ariane'));
     await until(() => seen.length === 3);
     expect(seen.sort()).toEqual(['log', 'reply', 'screen']);
@@ -91,11 +95,17 @@ describe('the permissions of a service', () => {
   it('are not enough for anything else, and the refusal is a typed error at once', async () => {
     const refused = { code: 'PUBLISH_REFUSED', reason: 'the user may not publish there' };
     await expect(control.publish(launched('ariane'))).rejects.toMatchObject(refused);
-    await expect(control.request(launchRequest('ariane'), { timeoutMs: 10_000 })).rejects.toMatchObject(refused);
-    await expect(pad.publish({ ...launch('ariane'), subject: 'dlq.control.x' })).rejects.toMatchObject(refused);
+    await expect(control.request(launchRequest('ariane'), { timeoutMs: 10_000 })).rejects.toMatchObject(
+      refused,
+    );
+    await expect(pad.publish({ ...launch('ariane'), subject: 'dlq.control.x' })).rejects.toMatchObject(
+      refused,
+    );
     const manager = await jetstreamManager(pad.connection, { checkAPI: false });
     await expect(manager.streams.delete('EVT_pad')).rejects.toThrow(/Permissions Violation/i);
-    await expect(manager.streams.add({ name: 'X', subjects: ['x'] })).rejects.toThrow(/Permissions Violation/i);
+    await expect(manager.streams.add({ name: 'X', subjects: ['x'] })).rejects.toThrow(
+      /Permissions Violation/i,
+    );
     const denied = new Promise<Error | null>((resolve) => {
       pad.connection.subscribe(`${inboxPrefixOf('control')}.>`, { callback: (error) => resolve(error) });
     });

@@ -4,6 +4,7 @@ import { startTestNats, type TestServer } from '@flotilla/testing';
 import type { EmbeddedNats } from '@flotilla/embedded';
 import { connectNats, provision, verifyTopology } from '../src/index.ts';
 import { conformanceTopology } from '../src/testing/conformance-messages.ts';
+import { containing, matching } from './matchers.ts';
 import { removeAllStreams } from './nats-harness.ts';
 
 describe('provisioning', () => {
@@ -40,8 +41,13 @@ describe('provisioning', () => {
     await manager.consumers.update('CMD_pad', 'pad', { max_ack_pending: 3 });
     await expect(verifyTopology(connection, topology, { strict: true })).rejects.toMatchObject({
       code: 'PROVISIONING_DRIFT',
-      drifts: expect.arrayContaining([
-        { resource: 'stream EVT_pad', field: 'max_age', expected: nanos(30 * 86_400_000), actual: nanos(600_000) },
+      drifts: containing([
+        {
+          resource: 'stream EVT_pad',
+          field: 'max_age',
+          expected: nanos(30 * 86_400_000),
+          actual: nanos(600_000),
+        },
         { resource: 'consumer CMD_pad/pad', field: 'max_ack_pending', expected: 2_000, actual: 3 },
       ]),
     });
@@ -60,15 +66,15 @@ describe('provisioning', () => {
     const provisioned = provision(connection, topology);
     await expect(provisioned).rejects.toMatchObject({
       code: 'PROVISIONING_DRIFT',
-      drifts: expect.arrayContaining([
+      drifts: containing([
         {
           resource: 'stream CMD_pad',
           field: 'storage',
           expected: 'file',
           actual: 'memory',
-          reason: expect.stringMatching(/can not change/),
+          reason: matching(/can not change/),
         },
-        expect.objectContaining({ field: 'retention', expected: 'limits', actual: 'workqueue' }),
+        expect.objectContaining({ field: 'retention', expected: 'limits', actual: 'workqueue' }) as unknown,
       ]),
     });
     await expect(provisioned).rejects.toThrow(/stream CMD_pad: storage should be "file" and is "memory"/);

@@ -62,6 +62,7 @@ export {
   OutsideUnitOfWorkError,
   PersistenceClosedError,
   PersistenceOptionsError,
+  TransactionControlError,
   UnitOfWorkFailedError,
   UnitOfWorkOverError,
   UnitOfWorkOverloadedError,

@@ -94,6 +94,18 @@ export class UnitOfWorkOverError extends FlotillaError {
   }
 }
 
+/** Thrown when a unit's work begins or ends a transaction by itself. Code `TRANSACTION_CONTROL_IN_UNIT_OF_WORK`. */
+export class TransactionControlError extends FlotillaError {
+  constructor(statement: string) {
+    super(
+      'TRANSACTION_CONTROL_IN_UNIT_OF_WORK',
+      `"${statement}" cannot run inside a unit of work, whose transaction it shares with others. Throw to undo the unit; ` +
+        'use manager.transaction() for a part of it, unless the unit is independent.',
+      { retry: 'never' },
+    );
+  }
+}
+
 /** Thrown when `process` is called inside a unit of work. Code `NESTED_PROCESS`. */
 export class NestedProcessError extends FlotillaError {
   constructor(messageId: string) {

@@ -27,7 +27,7 @@ async function one(i: number) {
     await u.query('update ord set n = n + 1 where id = $1', [id]);
     u.send({ id: newId(), subject: 'evt.orders.Thing.v1.1.' + id, key: id, headers, body });
     u.remember({ orderId: id });
-  }, { onRefusal: () => {} });
+  }, { onRefusal: () => {}, independent: process.argv[7] === 'i' });
   lat.push(performance.now() - t);
 }
 async function go(n: number) {

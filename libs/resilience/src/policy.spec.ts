@@ -292,12 +292,20 @@ describe('bulkhead', () => {
     expect(await retrying).toMatchObject({ message: 'connection refused' });
   });
 
-  it('does not let calls queue for a breaker that is open', async () => {
-    const policy = createPolicy('psp', { ...options, breaker: { consecutiveFailures: 1 } });
-    const slow = steered<string>();
-    await Promise.allSettled([policy.execute(down), policy.execute(async () => 'drained')]);
-    expect(policy.state()).toMatchObject({ breaker: 'open', running: 0, queued: 0 });
-    expect(await errorOf(policy.execute(slow.fn))).toBeInstanceOf(BreakerOpenError);
+  it('refuses what is queued as soon as the breaker opens', async () => {
+    const policy = createPolicy('psp', {
+      bulkhead: { maxConcurrent: 2, queue: 10 },
+      breaker: { consecutiveFailures: 1 },
+    });
+    const [slow, failing] = [steered<string>(), steered<string>()];
+    const running = [slow, failing].map(({ fn }) => policy.execute(fn));
+    const fn = jest.fn(async () => 'late');
+    const waiting = Promise.all(Array.from({ length: 10 }, () => errorOf(policy.execute(fn))));
+    failing.reject(new Error('connection refused'));
+    for (const error of await waiting) expect(error).toBeInstanceOf(BreakerOpenError);
+    slow.resolve('done');
+    expect(await Promise.allSettled(running)).toMatchObject([{ value: 'done' }, { status: 'rejected' }]);
+    expect(fn).not.toHaveBeenCalled();
   });
 });
 

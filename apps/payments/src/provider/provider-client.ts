@@ -1,17 +1,7 @@
 import { backoffDelayMs, errorMessage, FlotillaError, type Clock } from '@flotilla/kernel';
+import { createPolicy, PolicyTimeoutError, type Policy } from '@flotilla/resilience';
 import { CLOCK } from '@flotilla/service';
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import {
-  circuitBreaker,
-  handleAll,
-  SamplingBreaker,
-  TaskCancelledError,
-  timeout,
-  TimeoutStrategy,
-  wrap,
-  type IPolicy,
-  type ICancellationContext,
-} from 'cockatiel';
 import type { RefusalReason } from '../domain/payment.ts';
 import { PaymentsConfig } from '../payments.config.ts';
 import {
@@ -52,8 +42,8 @@ export class ProviderMisbehavesError extends FlotillaError {
   }
 }
 
-/** The breaker opens when half of the calls of the last ten seconds failed, and tries one call five seconds later. */
-const BREAKER = { threshold: 0.5, windowMs: 10_000, halfOpenAfterMs: 5_000 } as const;
+/** How long an open breaker leaves the provider alone before it tries one call, ms. */
+const BREAKER_REST_MS = 5_000;
 
 /**
  * The provider with deadlines, a circuit breaker, and an end to every doubt: a call whose outcome is unknown is
@@ -62,21 +52,27 @@ const BREAKER = { threshold: 0.5, windowMs: 10_000, halfOpenAfterMs: 5_000 } as 
 @Injectable()
 export class ProviderClient {
   readonly #logger = new Logger(ProviderClient.name);
-  readonly #policy: IPolicy<ICancellationContext>;
+  readonly #policy: Policy;
 
   constructor(
     private readonly provider: PaymentProvider,
     private readonly config: PaymentsConfig,
     @Inject(CLOCK) private readonly clock: Clock,
   ) {
-    const breaker = new SamplingBreaker({
-      threshold: BREAKER.threshold,
-      duration: BREAKER.windowMs,
-      minimumRps: config.providerBreakerMinCallsPerSecond,
-    });
-    this.#policy = wrap(
-      circuitBreaker(handleAll, { breaker, halfOpenAfter: BREAKER.halfOpenAfterMs }),
-      timeout(config.providerTimeoutMs, TimeoutStrategy.Aggressive),
+    this.#policy = createPolicy(
+      'payment-provider',
+      {
+        timeoutMs: config.providerTimeoutMs,
+        breaker: {
+          threshold: 0.5,
+          overCalls: config.providerBreakerCalls,
+          halfOpenAfterMs: BREAKER_REST_MS,
+        },
+      },
+      { clock },
+    );
+    this.#policy.onChange(({ from, to }) =>
+      this.#logger.warn(`The provider's circuit breaker went from ${from} to ${to}`),
     );
   }
 
@@ -160,7 +156,7 @@ export class ProviderClient {
         return { answer };
       } catch (error) {
         failure = error;
-        timedOut ||= arrived && error instanceof TaskCancelledError;
+        timedOut ||= arrived && error instanceof PolicyTimeoutError;
         this.#report(`"${key}"`, attempt, error);
       }
     }

@@ -15,6 +15,8 @@ describe('a shipment', () => {
     { id: 's1', orderId: 'o1', status: 'forestalled' },
   ])('refuses to be cancelled when it is $status, and names both states', (shipment) => {
     expect(() => cancel(shipment)).toThrow(ShipmentTransitionError);
-    expect(() => cancel(shipment)).toThrow(`Shipment s1 of order o1 cannot go from ${shipment.status} to cancelled`);
+    expect(() => cancel(shipment)).toThrow(
+      `Shipment s1 of order o1 cannot go from ${shipment.status} to cancelled`,
+    );
   });
 });

@@ -67,7 +67,8 @@ export class InMemoryNetwork {
 
   set available(available: boolean) {
     this.#available = available;
-    for (const { consumers } of this.#streams.values()) for (const consumer of consumers.values()) consumer.wake();
+    for (const { consumers } of this.#streams.values())
+      for (const consumer of consumers.values()) consumer.wake();
   }
 
   /** Adds streams and consumers that are not there yet. */
@@ -326,7 +327,7 @@ export class InMemoryBroker implements Broker {
     const everyMs = Math.min(...[...this.#runners.values()].map((runner) => runner.everyMs));
     this.#clock.after(Math.min(1_000, Math.max(20, everyMs / 2)), () => {
       this.#sweeping = false;
-      for (const { sweep } of this.#runners.values()) sweep();
+      for (const running of this.#runners.values()) running.sweep();
       this.#keepSweeping();
     });
   }

@@ -41,7 +41,12 @@ export class MemoryStream {
     return this.#subjects.some((filter) => subjectMatches(filter, subject));
   }
 
-  append(id: string, subject: string, headers: Readonly<Record<string, string>>, body: Uint8Array): PublishReceipt {
+  append(
+    id: string,
+    subject: string,
+    headers: Readonly<Record<string, string>>,
+    body: Uint8Array,
+  ): PublishReceipt {
     const now = this.#clock.monotonicMs();
     for (const [known, { atMs }] of this.#ids) {
       if (now - atMs < this.#windowMs) break;

@@ -64,7 +64,9 @@ export async function connectNats(options: ConnectNatsOptions): Promise<NatsConn
       if (refused || clock.monotonicMs() + delayMs >= deadlineMs) {
         throw new BrokerUnavailableError(
           `Connecting to NATS at ${servers.join(', ')}`,
-          refused ? `the credentials of ${options.credentials?.user ?? 'nobody'} were refused` : errorMessage(error),
+          refused
+            ? `the credentials of ${options.credentials?.user ?? 'nobody'} were refused`
+            : errorMessage(error),
           error,
         );
       }
@@ -73,7 +75,11 @@ export async function connectNats(options: ConnectNatsOptions): Promise<NatsConn
   }
 }
 
-function connectionOptions(options: ConnectNatsOptions, servers: string[], leftMs: number): NodeConnectionOptions {
+function connectionOptions(
+  options: ConnectNatsOptions,
+  servers: string[],
+  leftMs: number,
+): NodeConnectionOptions {
   return {
     servers,
     name: options.name,

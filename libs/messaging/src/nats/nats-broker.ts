@@ -39,6 +39,7 @@ import { noMessagingMetrics, type MessagingMetrics } from '../messaging-metrics.
 import { RequestServer } from '../request-server.ts';
 import { partitionConsumer } from '../topology.ts';
 import { connectNats, inboxPrefixOf, type ConnectNatsOptions } from './connect-nats.ts';
+import { drainSubscription } from './drain-subscription.ts';
 import { fromNatsHeaders, toNatsHeaders } from './nats-headers.ts';
 import { NatsConsumption } from './nats-consumption.ts';
 import { PullLoop, type PullOptions } from './pull-loop.ts';
@@ -190,7 +191,7 @@ export class NatsBroker implements Broker {
     await this.connection.flush();
     return this.#stoppable(async (drainMs) => {
       this.#endpoints.delete(subject);
-      if (!this.connection.isClosed()) await subscription.drain();
+      await drainSubscription(subscription, this.#clock);
       await server.drained(drainMs);
     });
   }
@@ -257,7 +258,11 @@ export class NatsBroker implements Broker {
           return;
         }
         try {
-          handler({ subject: message.subject, headers: fromNatsHeaders(message.headers), body: message.data });
+          handler({
+            subject: message.subject,
+            headers: fromNatsHeaders(message.headers),
+            body: message.data,
+          });
         } catch (failure) {
           this.#log.error({ subject, error: errorMessage(failure) }, 'A watcher failed');
         }
@@ -265,7 +270,7 @@ export class NatsBroker implements Broker {
     });
     await this.connection.flush();
     return this.#stoppable(async () => {
-      if (!this.connection.isClosed()) await subscription.drain();
+      await drainSubscription(subscription, this.#clock);
     });
   }
 
@@ -274,6 +279,7 @@ export class NatsBroker implements Broker {
       this.connection,
       announcement,
       (subject) => this.#endpoints.get(subject),
+      this.#clock,
       this.#log,
     );
     await this.connection.flush();
@@ -316,7 +322,10 @@ export class NatsBroker implements Broker {
     try {
       await Promise.race([this.connection.flush(), this.#clock.sleep(1_000, patience.signal)]);
     } catch (error) {
-      this.#log.warn({ error: errorMessage(error) }, 'Disconnected while closing: some messages will come again');
+      this.#log.warn(
+        { error: errorMessage(error) },
+        'Disconnected while closing: some messages will come again',
+      );
     } finally {
       patience.abort();
     }
@@ -353,7 +362,11 @@ export class NatsBroker implements Broker {
     } catch (error) {
       if (!(error instanceof MessageTooLargeError)) throw error;
       // It was published by somebody who left no room: why it died matters more than the trace of it.
-      const { [deadLetterHeader.errorStack]: _stack, [deadLetterHeader.history]: _history, ...rest } = headers;
+      const {
+        [deadLetterHeader.errorStack]: _stack,
+        [deadLetterHeader.history]: _history,
+        ...rest
+      } = headers;
       await this.#publish(message.subject, rest, message.body, 0);
     }
   }
@@ -374,7 +387,10 @@ export class NatsBroker implements Broker {
       throw new PublishRefusedError(subject, reason);
     }
     if (receipt.stream === undefined || receipt.seq === undefined) {
-      throw new PublishRefusedError(subject, `something that is no stream answered: ${answer.string().slice(0, 200)}`);
+      throw new PublishRefusedError(
+        subject,
+        `something that is no stream answered: ${answer.string().slice(0, 200)}`,
+      );
     }
     return { stream: receipt.stream, sequence: receipt.seq, duplicate: receipt.duplicate === true };
   }
@@ -465,7 +481,10 @@ export class NatsBroker implements Broker {
         break;
       case 'slowConsumer':
         this.#metrics.slowConsumer(status.sub.getSubject());
-        this.#log.warn({ subject: status.sub.getSubject(), pending: status.pending }, 'A subscription falls behind');
+        this.#log.warn(
+          { subject: status.sub.getSubject(), pending: status.pending },
+          'A subscription falls behind',
+        );
         break;
       case 'staleConnection':
       case 'ldm':
@@ -483,8 +502,14 @@ export class NatsBroker implements Broker {
   #onError(error: Error): void {
     if (error instanceof PermissionViolationError && error.operation === 'publish') {
       this.#metrics.publishRefused(error.subject);
-      this.#log.error({ subject: error.subject }, 'NATS refused a publication: the user may not publish there');
-      this.#replies.reject(error.subject, new PublishRefusedError(error.subject, 'the user may not publish there'));
+      this.#log.error(
+        { subject: error.subject },
+        'NATS refused a publication: the user may not publish there',
+      );
+      this.#replies.reject(
+        error.subject,
+        new PublishRefusedError(error.subject, 'the user may not publish there'),
+      );
       return;
     }
     this.#log.error({ error: errorMessage(error) }, 'NATS reports an error');
@@ -493,9 +518,14 @@ export class NatsBroker implements Broker {
   #onClosed(error: void | Error): void {
     this.#connected = false;
     this.#disconnectReason = 'the connection is closed';
-    this.#replies.rejectAll(new BrokerUnavailableError('Waiting for an answer', this.#disconnectReason, error));
+    this.#replies.rejectAll(
+      new BrokerUnavailableError('Waiting for an answer', this.#disconnectReason, error),
+    );
     if (this.#closing === undefined) {
-      this.#log.error({ error: errorMessage(error ?? 'no reason') }, 'The connection to NATS was closed for good');
+      this.#log.error(
+        { error: errorMessage(error ?? 'no reason') },
+        'The connection to NATS was closed for good',
+      );
     }
   }
 
@@ -509,7 +539,11 @@ export class NatsBroker implements Broker {
 
   async #probe(): Promise<void> {
     try {
-      while (this.#jetstreamProblem !== undefined && this.#closing === undefined && !this.connection.isClosed()) {
+      while (
+        this.#jetstreamProblem !== undefined &&
+        this.#closing === undefined &&
+        !this.connection.isClosed()
+      ) {
         try {
           await this.#manager.getAccountInfo();
           this.#jetstreamProblem = undefined;

@@ -8,9 +8,12 @@ describe('the version of a server', () => {
     expect(() => assertServerVersion(version)).not.toThrow();
   });
 
-  it.each(['2.12.6', '2.9.10', '2.12.7-beta.2', '1.99.99', '', 'unknown', '2.15'])('may not be "%s"', (version) => {
-    expect(() => assertServerVersion(version)).toThrow(/too old, 2.12.7 is the oldest supported/);
-  });
+  it.each(['2.12.6', '2.9.10', '2.12.7-beta.2', '1.99.99', '', 'unknown', '2.15'])(
+    'may not be "%s"',
+    (version) => {
+      expect(() => assertServerVersion(version)).toThrow(/too old, 2.12.7 is the oldest supported/);
+    },
+  );
 });
 
 describe('the reply subject of a delivery', () => {
@@ -34,9 +37,14 @@ describe('headers', () => {
     expect(fromNatsHeaders(undefined)).toEqual({});
   });
 
-  it.each([{ 'x-note': 'two\nlines' }, { 'x-note': 'a\rb' }, { 'bad name': 'x' }, { 'x:y': 'x' }, { '': 'x' }])(
-    'are refused when they would break the message: %p',
-    (headers) => expect(() => toNatsHeaders(headers as Record<string, string>)).toThrow(/header/),
+  it.each([
+    { 'x-note': 'two\nlines' },
+    { 'x-note': 'a\rb' },
+    { 'bad name': 'x' },
+    { 'x:y': 'x' },
+    { '': 'x' },
+  ])('are refused when they would break the message: %p', (headers) =>
+    expect(() => toNatsHeaders(headers as Record<string, string>)).toThrow(/header/),
   );
 });
 

@@ -1,9 +1,22 @@
-import { JetStreamApiCodes, JetStreamApiError, type ConsumerInfo, type JetStreamManager } from '@nats-io/jetstream';
-import { createInbox, millis, nanos, type Msg, type NatsConnection, type Subscription } from '@nats-io/nats-core';
+import {
+  JetStreamApiCodes,
+  JetStreamApiError,
+  type ConsumerInfo,
+  type JetStreamManager,
+} from '@nats-io/jetstream';
+import {
+  createInbox,
+  millis,
+  nanos,
+  type Msg,
+  type NatsConnection,
+  type Subscription,
+} from '@nats-io/nats-core';
 import { backoffDelayMs, errorMessage, type Clock } from '@flotilla/kernel';
 import { MissingTopologyError } from '../messaging.errors.ts';
 import type { MessagingLog } from '../messaging-log.ts';
 import type { HealReason, MessagingMetrics } from '../messaging-metrics.ts';
+import { drainSubscription } from './drain-subscription.ts';
 import { readAckSubject, type DeliveryFacts } from './ack-subject.ts';
 
 /** How a consumer is pulled from. The defaults suit production; tests want shorter times. */
@@ -132,7 +145,8 @@ export class PullLoop {
     const silentMs = this.#o.clock.monotonicMs() - this.#lastHeardMs;
     // Twice in a row: after a long computation the clock is ahead of what waits in the socket.
     this.#silentSweeps = silentMs > this.#o.heartbeatMs * 2.5 ? this.#silentSweeps + 1 : 0;
-    if (this.#silentSweeps >= 2) this.#heal('heartbeats-missed', `nothing heard for ${Math.round(silentMs)} ms`);
+    if (this.#silentSweeps >= 2)
+      this.#heal('heartbeats-missed', `nothing heard for ${Math.round(silentMs)} ms`);
   }
 
   /** Stops asking; what is on its way still arrives before this resolves. */
@@ -142,8 +156,7 @@ export class PullLoop {
     this.#detail = undefined;
     this.#stopped.abort();
     this.#nap.abort();
-    if (this.#subscription === undefined || this.#o.connection.isClosed()) return;
-    await this.#subscription.drain();
+    if (this.#subscription !== undefined) await drainSubscription(this.#subscription, this.#o.clock);
   }
 
   #onMessage(message: Msg): void {
@@ -172,7 +185,11 @@ export class PullLoop {
     }
     const left = Number(headers?.get('Nats-Pending-Messages') || Number.NaN);
     this.#outstanding = Number.isNaN(left) ? 0 : Math.max(0, this.#outstanding - left);
-    if (code === 408 || code === 404 || (code === 409 && /batch completed|leadership change|server shutdown/i.test(description))) {
+    if (
+      code === 408 ||
+      code === 404 ||
+      (code === 409 && /batch completed|leadership change|server shutdown/i.test(description))
+    ) {
       this.#pullIfRoom();
     } else if (code === 503 || (code === 409 && /consumer deleted/i.test(description))) {
       this.#heal('consumer-missing', description || 'the server has no such consumer');
@@ -243,7 +260,10 @@ export class PullLoop {
             ? 'the consumer is not on the server: run `fleet provision`'
             : errorMessage(error);
           if (attempt === 1 || attempt % 20 === 0) {
-            log.error({ consumer: this.#label, attempts: attempt, error: this.#detail }, 'A consumer cannot be opened');
+            log.error(
+              { consumer: this.#label, attempts: attempt, error: this.#detail },
+              'A consumer cannot be opened',
+            );
           }
         }
       }

@@ -63,7 +63,7 @@ export class QueueTrimmer {
     if (state.messages > 0 && state.first_seq <= floor) {
       const { filter_subjects: filters = [], filter_subject: filter } = info.config;
       if (state.consumer_count === 1) {
-        await manager.streams.purge(stream, { seq: floor + 1 } as PurgeTo);
+        await manager.streams.purge(stream, { seq: floor + 1 });
       } else {
         // What others still have to handle stays.
         for (const each of filter === undefined ? filters : [filter]) {
@@ -74,5 +74,3 @@ export class QueueTrimmer {
     this.#floor = floor;
   }
 }
-
-type PurgeTo = NonNullable<Parameters<JetStreamManager['streams']['purge']>[1]>;

@@ -26,5 +26,8 @@ export function assertServerOf(connection: NatsConnection): void {
 function parse(version: string): { numbers: readonly number[]; preRelease: boolean } | undefined {
   const match = /^v?(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?(?:\+.*)?$/.exec(version.trim());
   if (match === null) return undefined;
-  return { numbers: [Number(match[1]), Number(match[2]), Number(match[3])], preRelease: match[4] !== undefined };
+  return {
+    numbers: [Number(match[1]), Number(match[2]), Number(match[3])],
+    preRelease: match[4] !== undefined,
+  };
 }

@@ -1,9 +1,10 @@
 import { nuid, type NatsConnection, type Subscription } from '@nats-io/nats-core';
-import { errorMessage } from '@flotilla/kernel';
+import { errorMessage, type Clock } from '@flotilla/kernel';
 import type { ServiceAnnouncement, Stoppable } from '../broker.ts';
 import type { RequestStats } from '../request-server.ts';
 import { InvalidMessagingOptionsError } from '../messaging.errors.ts';
 import type { MessagingLog } from '../messaging-log.ts';
+import { drainSubscription } from './drain-subscription.ts';
 
 /** What the announcer asks about each endpoint when it is asked for statistics. */
 export interface EndpointFacts {
@@ -19,6 +20,7 @@ export function announceService(
   connection: NatsConnection,
   announcement: ServiceAnnouncement,
   factsOf: (subject: string) => EndpointFacts | undefined,
+  clock: Clock,
   log: MessagingLog,
 ): Stoppable {
   const { name, version, description, endpoints } = announcement;
@@ -58,7 +60,10 @@ export function announceService(
         connection.subscribe(subject, {
           callback: (error, message) => {
             if (error !== null) {
-              log.warn({ subject, error: errorMessage(error) }, 'The service cannot be discovered on this subject');
+              log.warn(
+                { subject, error: errorMessage(error) },
+                'The service cannot be discovered on this subject',
+              );
               return;
             }
             message.respond(JSON.stringify(answer()));
@@ -69,15 +74,20 @@ export function announceService(
   }
   return {
     async stop() {
-      if (connection.isClosed()) return;
-      await Promise.all(subscriptions.splice(0).map((subscription) => subscription.drain()));
+      await Promise.all(
+        subscriptions.splice(0).map((subscription) => drainSubscription(subscription, clock)),
+      );
     },
   };
 }
 
 /** `rpc.orders.PlaceOrder.v1` is the endpoint `PlaceOrder-v1`: names may not have dots. */
 function endpointName(subject: string): string {
-  return subject.split('.').slice(-2).join('-').replace(/[^-\w]/g, '_');
+  return subject
+    .split('.')
+    .slice(-2)
+    .join('-')
+    .replace(/[^-\w]/g, '_');
 }
 
 function statsOf(facts: EndpointFacts | undefined): object {

@@ -24,11 +24,16 @@ export interface StreamView {
 
 export function streamView(connection: NatsConnection): StreamView {
   let manager: Promise<JetStreamManager> | undefined;
-  const jsm = (): Promise<JetStreamManager> => (manager ??= jetstreamManager(connection, { checkAPI: false }));
+  const jsm = (): Promise<JetStreamManager> =>
+    (manager ??= jetstreamManager(connection, { checkAPI: false }));
   const streamState = async (stream: string): Promise<StreamState | undefined> => {
     try {
       const { created, state } = await (await jsm()).streams.info(stream);
-      return { createdAtMs: Date.parse(created), firstSequence: state.first_seq, lastSequence: state.last_seq };
+      return {
+        createdAtMs: Date.parse(created),
+        firstSequence: state.first_seq,
+        lastSequence: state.last_seq,
+      };
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;

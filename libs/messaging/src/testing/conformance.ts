@@ -94,7 +94,11 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
     describe('consume', () => {
       it('gives the handler each message once, decoded, and never again once it returned', async () => {
         const seen: Delivery[] = [];
-        const consumption = await pad.consume(padCommands, quick, async (delivery) => void seen.push(delivery));
+        const consumption = await pad.consume(
+          padCommands,
+          quick,
+          async (delivery) => void seen.push(delivery),
+        );
         const message = launch('ariane', 7);
         await control.publish(message);
         await control.publish(launch('vega', 8));
@@ -131,7 +135,11 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
       it('gives an event to every consumer of it', async () => {
         const seen: string[] = [];
         await control.consume(controlLog, quick, async () => void seen.push('log'));
-        await control.consume(controlScreen, { ...quick, ordered: true }, async () => void seen.push('screen'));
+        await control.consume(
+          controlScreen,
+          { ...quick, ordered: true },
+          async () => void seen.push('screen'),
+        );
         await pad.publish(launched('ariane'));
         await until(() => seen.length === 2);
         expect(seen.sort()).toEqual(['log', 'screen']);
@@ -147,7 +155,10 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
           const key = message.envelope.subject;
           running.set(key, (running.get(key) ?? 0) + 1);
           if ((running.get(key) ?? 0) > 1) overlap = true;
-          most = Math.max(most, [...running.values()].reduce((sum, count) => sum + count, 0));
+          most = Math.max(
+            most,
+            [...running.values()].reduce((sum, count) => sum + count, 0),
+          );
           await gate.pass();
           running.set(key, (running.get(key) ?? 1) - 1);
           done++;
@@ -242,10 +253,12 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
           ),
         );
         const rockets = Array.from({ length: 8 }, (_, index) => `rocket-${index}`);
-        for (let n = 0; n < 12; n++) await Promise.all(rockets.map((rocket) => pad.publish(launched(rocket, n))));
+        for (let n = 0; n < 12; n++)
+          await Promise.all(rockets.map((rocket) => pad.publish(launched(rocket, n))));
         await until(() => [...seen.values()].flat().length === rockets.length * 12);
         await second.close();
-        for (const rocket of rockets) expect(seen.get(rocket)).toEqual(Array.from({ length: 12 }, (_, n) => n));
+        for (const rocket of rockets)
+          expect(seen.get(rocket)).toEqual(Array.from({ length: 12 }, (_, n) => n));
         expect(brokers.size).toBe(2);
       }, 20_000);
     });
@@ -262,7 +275,9 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
             onDeadLetter: async (delivery, error) => {
               await Promise.resolve();
               const letters = await harness.deadLetters();
-              events.push(`told ${delivery.message.envelope.id === message.id} ${String(error)} ${letters.length}`);
+              events.push(
+                `told ${delivery.message.envelope.id === message.id} ${String(error)} ${letters.length}`,
+              );
             },
           },
           async ({ attempt }) => {
@@ -318,7 +333,10 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
           message.json();
           handled++;
         });
-        await control.publish({ ...launch('ariane'), headers: { 'x-from': 'a program without an envelope' } });
+        await control.publish({
+          ...launch('ariane'),
+          headers: { 'x-from': 'a program without an envelope' },
+        });
         await control.publish({ ...launch('vega'), body: '{"rocket":' });
         await control.publish(launch('soyuz'));
         await until(async () => (await harness.deadLetters()).length === 2 && handled === 1);
@@ -375,12 +393,19 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
 
       it('replayed for one consumer are no business of the others', async () => {
         const seen: string[] = [];
-        await control.consume(controlLog, quick, async ({ message }) => void seen.push(`log ${payloadOf(message).n}`));
+        await control.consume(
+          controlLog,
+          quick,
+          async ({ message }) => void seen.push(`log ${payloadOf(message).n}`),
+        );
         await control.consume(controlScreen, { ...quick, ordered: true }, async ({ message }) => {
           seen.push(`screen ${payloadOf(message).n}`);
         });
         const event = launched('ariane', 1);
-        await pad.publish({ ...event, headers: { ...event.headers, [replayHeader.replayFor]: controlLog.name } });
+        await pad.publish({
+          ...event,
+          headers: { ...event.headers, [replayHeader.replayFor]: controlLog.name },
+        });
         await pad.publish(launched('ariane', 2));
         await until(() => seen.length === 3);
         expect(seen.sort()).toEqual(['log 1', 'log 2', 'screen 2']);
@@ -391,15 +416,23 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
       it('waits for the handlers that run and leaves the rest to others', async () => {
         const gate = new Gate();
         const first: number[] = [];
-        const consumption = await pad.consume(padCommands, { ...quick, maxInFlight: 2 }, async ({ message }) => {
-          await gate.pass();
-          first.push(payloadOf(message).n);
-        });
+        const consumption = await pad.consume(
+          padCommands,
+          { ...quick, maxInFlight: 2 },
+          async ({ message }) => {
+            await gate.pass();
+            first.push(payloadOf(message).n);
+          },
+        );
         for (let n = 0; n < 6; n++) await control.publish(launch(`rocket-${n}`, n));
         await until(() => gate.waiting === 2);
         const stopped = consumption.stop({ drainMs: 10_000 });
         const second: number[] = [];
-        await control.consume(padCommands, quick, async ({ message }) => void second.push(payloadOf(message).n));
+        await control.consume(
+          padCommands,
+          quick,
+          async ({ message }) => void second.push(payloadOf(message).n),
+        );
         await until(() => second.length === 4);
         gate.open();
         await stopped;
@@ -462,7 +495,11 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
         });
         const reply = await ask();
         expect(reply.envelope.outcome).toBe('failed');
-        expect(readFailure(reply.json())).toEqual({ code: 'ENGINE_FAILURE', message: 'cold', retry: 'later' });
+        expect(readFailure(reply.json())).toEqual({
+          code: 'ENGINE_FAILURE',
+          message: 'cold',
+          retry: 'later',
+        });
       });
 
       it('are refused at once when too many run', async () => {
@@ -527,7 +564,12 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
     });
 
     it('is healthy until it is closed, and says so after that', async () => {
-      await pad.announce({ name: 'pad', version: '1.0.0', description: 'Launch pad', endpoints: [launchRpc] });
+      await pad.announce({
+        name: 'pad',
+        version: '1.0.0',
+        description: 'Launch pad',
+        endpoints: [launchRpc],
+      });
       expect(pad.health()).toEqual({ connected: true, jetstream: true });
       await pad.close();
       expect(pad.health()).toMatchObject({ connected: false, jetstream: false });

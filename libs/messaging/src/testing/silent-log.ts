@@ -1,4 +1,8 @@
 import type { MessagingLog } from '../messaging-log.ts';
 
 /** For tests that fail things on purpose. */
-export const silentLog: MessagingLog = { info: () => undefined, warn: () => undefined, error: () => undefined };
+export const silentLog: MessagingLog = {
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};

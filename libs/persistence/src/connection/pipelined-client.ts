@@ -22,6 +22,8 @@ type Rows = QueryResult<QueryResultRow>;
 export class PipelinedClient extends Client {
   #corked = false;
   #lost: unknown;
+  /** Sees each statement given to `query` before it is sent; what it throws, the statement fails with. */
+  guard: ((text: string) => void) | undefined;
   readonly #address: DatabaseAddress;
 
   constructor(config?: string | ClientConfig) {
@@ -65,6 +67,11 @@ export class PipelinedClient extends Client {
     if (typeof text !== 'string' || typeof values === 'function' || callback !== undefined) {
       this.#cork();
       return Reflect.apply(super.query.bind(this) as (...all: unknown[]) => unknown, undefined, args);
+    }
+    try {
+      this.guard?.(text);
+    } catch (error) {
+      return Promise.reject(error as Error);
     }
     const parameters = Array.isArray(values) && values.length > 0 ? (values as unknown[]) : undefined;
     const result = this.send(text, parameters, parameters && names.nameOf(text));

@@ -126,7 +126,7 @@ export class GroupCommitter {
     slot.sinceMs = startMs;
     this.#sweepLater();
     metrics.unitsWaiting?.(this.#queue.size);
-    const result = await slot.lane.run(group.members, () => {
+    const result = await slot.lane.run(group, () => {
       slot.sinceMs = clock.monotonicMs();
     });
     slot.busy = false;
@@ -148,9 +148,12 @@ export class GroupCommitter {
       result.answer();
     }
     if (result.outcome === 'failed') {
-      const again = result.retryAlone && group.members.length > 1 && !this.#closed ? result.pending : [];
-      this.#queue.addAgain(again, group);
-      if (again.length === 0) for (const submission of result.pending) submission.reject(result.error);
+      if (result.again === false || this.#closed) {
+        this.#queue.release(group);
+        for (const submission of result.pending) submission.reject(result.error);
+      } else {
+        this.#queue.addAgain(result.pending, group, result.again);
+      }
     } else {
       this.#queue.release(group);
     }

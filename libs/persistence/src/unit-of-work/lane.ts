@@ -8,11 +8,13 @@ import {
   DatabaseUnavailableError,
   IdempotencyConflictError,
   PersistenceOptionsError,
+  TransactionControlError,
   UnitOfWorkFailedError,
   UnitOfWorkTimedOutError,
 } from '../persistence.errors.ts';
 import { unitStorage } from './active-unit-of-work.ts';
 import { MemberUnit } from './member-unit.ts';
+import type { Group } from './submission-queue.ts';
 import type { Processed, Submission } from './submission.ts';
 
 /** How the transaction of a group ended. */
@@ -27,10 +29,15 @@ export type GroupResult =
   /** Every member failed by itself, or had nothing to do: there was nothing to commit. */
   | { readonly outcome: 'rolled_back' }
   /**
-   * The group was undone. `pending` are the members that nobody answered yet; `retryAlone`: the server refused the
-   * transaction, which may lie with one of them.
+   * The group was undone. `pending` are the members that nobody answered yet; `again`: the failure may lie with one of
+   * them, so that the others deserve another run.
    */
-  | { readonly outcome: 'failed'; readonly pending: readonly Submission[]; readonly error: Error; readonly retryAlone: boolean };
+  | {
+      readonly outcome: 'failed';
+      readonly pending: readonly Submission[];
+      readonly error: Error;
+      readonly again: 'in sequence' | 'alone' | false;
+    };
 
 /** A member whose work has ended, but whose promise waits for the commit. */
 interface Ended {
@@ -87,39 +94,34 @@ export class Lane {
   }
 
   /** Runs the group to its end. Members that failed by themselves, and duplicates, are answered here. */
-  async run(members: readonly Submission[], onWork: () => void): Promise<GroupResult> {
+  async run(group: Group, onWork: () => void): Promise<GroupResult> {
+    const { members } = group;
+    const overlap = group.independent && members.length > 1;
     const pending = new Set(members);
-    const ended: Ended[] = [];
     let committing = false;
     this.#cut = Promise.withResolvers();
     try {
       await this.#connect();
     } catch (error) {
-      const unavailable = new DatabaseUnavailableError(error);
-      return { outcome: 'failed', pending: members, error: unavailable, retryAlone: false };
+      return { outcome: 'failed', pending: members, error: new DatabaseUnavailableError(error), again: false };
     }
     try {
+      this.#connected().client.guard = overlap ? guardOverlapping : guardUnit;
       const known = await this.#begin(members);
-      const withSavepoints = members.length > 1 || members.some(needsSavepoint);
-      let savepoint = 0;
-      for (const submission of members) {
-        if (submission.entry !== undefined) {
-          const message = known.get(inboxKey(submission.entry));
-          if (message !== undefined) {
-            pending.delete(submission);
-            answerDuplicate(submission, message);
-            continue;
-          }
-        }
-        // No round trip of its own: it goes with the member's first statement. Each has another name, so that a member
-        // can never be rolled back to the savepoint of one before whose RELEASE has failed unnoticed.
-        if (savepoint > 0) this.#tell(`RELEASE SAVEPOINT m${savepoint - 1}; SAVEPOINT m${savepoint}`);
-        onWork();
-        const result = await this.#work(submission, withSavepoints ? `m${savepoint}` : undefined);
-        savepoint += 1;
+      const fresh = members.filter((submission) => {
+        const message = submission.entry && known.get(inboxKey(submission.entry));
+        if (message === undefined) return true;
+        pending.delete(submission);
+        answerDuplicate(submission, message);
+        return false;
+      });
+      const ended: Ended[] = [];
+      const settle = (submission: Submission, result: Ended | undefined): void => {
         if (result === undefined) pending.delete(submission);
         else ended.push(result);
-      }
+      };
+      if (overlap) await this.#overlap(fresh, settle, onWork);
+      else await this.#inSequence(fresh, settle, onWork);
       if (ended.length === 0) {
         await this.#rollBack();
         return { outcome: 'rolled_back' };
@@ -135,17 +137,52 @@ export class Lane {
       const cause = lost ?? this.#fault ?? error;
       if (lost === undefined) await this.#rollBack();
       else this.#discard();
-      const failure = committing && lost !== undefined
-        ? new CommitOutcomeUnknownError(cause)
-        : new UnitOfWorkFailedError(
-            lost === undefined ? 'because the database refused its transaction' : 'because its connection was lost',
-            cause,
-          );
-      return { outcome: 'failed', pending: [...pending], error: failure, retryAlone: lost === undefined };
+      const failure =
+        committing && lost !== undefined
+          ? new CommitOutcomeUnknownError(cause)
+          : new UnitOfWorkFailedError(
+              lost === undefined ? 'because the database refused its transaction' : 'because its connection was lost',
+              cause,
+            );
+      const again = lost !== undefined || members.length === 1 ? false : overlap ? 'in sequence' : 'alone';
+      return { outcome: 'failed', pending: [...pending], error: failure, again };
     } finally {
+      if (this.#client !== undefined) this.#client.guard = undefined;
       this.#fault = undefined;
       this.#cut = undefined;
     }
+  }
+
+  /** One after another, each in a savepoint, so that one can fail without the others. */
+  async #inSequence(members: readonly Submission[], settle: Settle, onWork: () => void): Promise<void> {
+    const withSavepoints = members.length > 1 || members.some(needsSavepoint);
+    let savepoint = 0;
+    for (const submission of members) {
+      // No round trip of its own: it goes with the member's first statement. Each has another name, so that a member
+      // can never be rolled back to the savepoint of one before whose RELEASE has failed unnoticed.
+      if (withSavepoints) {
+        const release = savepoint > 0 ? `RELEASE SAVEPOINT m${savepoint - 1}; ` : '';
+        this.#tell(`${release}SAVEPOINT m${savepoint}`);
+      }
+      onWork();
+      settle(submission, await this.#work(submission, withSavepoints ? `m${savepoint}` : undefined));
+      savepoint += 1;
+    }
+  }
+
+  /**
+   * All at once, without savepoints. A member that fails before it has written anything leaves nothing to undo; after
+   * any other failure the group has failed, and its members run again in sequence.
+   */
+  async #overlap(members: readonly Submission[], settle: Settle, onWork: () => void): Promise<void> {
+    onWork();
+    const results = await Promise.allSettled(members.map((submission) => this.#work(submission, 'none')));
+    for (const [index, result] of results.entries()) {
+      if (result.status === 'rejected') throw result.reason;
+      settle(members[index] as Submission, result.value);
+    }
+    this.#assertHealthy();
+    if (this.#connected().client.getTransactionStatus() === 'E') throw new Error('a statement of a member failed');
   }
 
   async #connect(): Promise<void> {
@@ -175,11 +212,13 @@ export class Lane {
     const locks = members.flatMap((member) => member.locks);
     const entering =
       entries.length + locks.length === 0 ? undefined : enterInbox(this.#connected().client, entries, locks);
-    if (members.length > 1 || members.some(needsSavepoint)) this.#tell('SAVEPOINT m0');
     return (await entering) ?? new Map<string, KnownMessage>();
   }
 
-  /** Runs one member. Undefined: it failed and was answered. Throws when the whole group has failed. */
+  /**
+   * Runs one member. Undefined: it failed and was answered. Throws when the whole group has failed. `savepoint`: what to
+   * go back to when it fails; undefined: nothing, it is the only one; `none`: nothing, and it is not.
+   */
   async #work(submission: Submission, savepoint: string | undefined): Promise<Ended | undefined> {
     const { runner, client } = this.#connected();
     const unit = new MemberUnit(runner.manager, client);
@@ -192,8 +231,7 @@ export class Lane {
     } catch (error) {
       if (error instanceof UnitOfWorkTimedOutError) submission.reject(error);
       this.#assertHealthy();
-      unit.discard();
-      if (savepoint !== undefined) this.#tell(`ROLLBACK TO SAVEPOINT ${savepoint}`);
+      this.#undo(unit, savepoint, error);
       if (!(error instanceof BusinessError) || submission.onRefusal === undefined) {
         submission.reject(error);
         return undefined;
@@ -204,13 +242,22 @@ export class Lane {
         return { submission, unit, answer: { error } };
       } catch (refusalError) {
         this.#assertHealthy();
-        unit.discard();
-        this.#tell(`ROLLBACK TO SAVEPOINT ${savepoint}`);
+        this.#undo(unit, savepoint, refusalError);
         submission.reject(refusalError);
         return undefined;
       }
     } finally {
       unit.end();
+    }
+  }
+
+  /** Undoes what a member did, or throws `error` when only the whole group can be undone. */
+  #undo(unit: MemberUnit, savepoint: string | undefined, error: unknown): void {
+    unit.discard();
+    if (savepoint === 'none') {
+      if (unit.wrote || this.#connected().client.getTransactionStatus() === 'E') throw error;
+    } else if (savepoint !== undefined) {
+      this.#tell(`ROLLBACK TO SAVEPOINT ${savepoint}`);
     }
   }
 
@@ -269,6 +316,24 @@ export class Lane {
     if (this.#runner === undefined || this.#client === undefined) throw new Error('The lane has no connection');
     return { runner: this.#runner, client: this.#client };
   }
+}
+
+type Settle = (submission: Submission, result: Ended | undefined) => void;
+
+const TRANSACTION_CONTROL = /^\s*(?:BEGIN|START\s|COMMIT|END\b|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b))/i;
+const SAVEPOINT_CONTROL = /^\s*(?:SAVEPOINT|RELEASE|ROLLBACK)\b/i;
+
+/** The transaction is the group's: no member may end it. */
+function guardUnit(text: string): void {
+  if (TRANSACTION_CONTROL.test(text)) throw new TransactionControlError(text.trim());
+}
+
+/** Going back to a savepoint would also undo what others did meanwhile. Also notes which member writes. */
+function guardOverlapping(text: string): void {
+  if (SAVEPOINT_CONTROL.test(text)) throw new TransactionControlError(text.trim());
+  guardUnit(text);
+  const unit = unitStorage.getStore()?.unit;
+  if (unit instanceof MemberUnit && !/^\s*SELECT\b/i.test(text)) unit.noteWrite();
 }
 
 /** Why a group was cut off. */

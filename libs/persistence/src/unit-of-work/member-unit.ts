@@ -13,6 +13,7 @@ export class MemberUnit implements ActiveUnitOfWork {
   #messages: PreparedMessage[] = [];
   #reply: string | undefined;
   #afterCommit: (() => void)[] = [];
+  #wrote = false;
 
   constructor(manager: EntityManager, client: PipelinedClient) {
     this.#manager = manager;
@@ -50,6 +51,15 @@ export class MemberUnit implements ActiveUnitOfWork {
     this.#messages = [];
     this.#reply = undefined;
     this.#afterCommit = [];
+  }
+
+  /** Whether a statement of the work was other than a SELECT, so that there may be something to undo. */
+  get wrote(): boolean {
+    return this.#wrote;
+  }
+
+  noteWrite(): void {
+    this.#wrote = true;
   }
 
   /** No more is accepted: the work has ended. */

@@ -10,7 +10,17 @@ interface Chain {
 /** What one transaction carries, and the chains that are blocked until it has ended. */
 export interface Group {
   readonly members: readonly Submission[];
+  /** Whether the members may overlap: all are independent, and no two share a key or a lock. */
+  readonly independent: boolean;
   readonly chains: readonly unknown[];
+}
+
+/** A group in the making. */
+interface Draft {
+  readonly members: Submission[];
+  readonly messages: Set<string>;
+  readonly locks: Set<string>;
+  readonly limit: number;
 }
 
 /**
@@ -45,11 +55,15 @@ export class SubmissionQueue {
     this.#open(key, [submission]);
   }
 
-  /** Puts submissions that ran in vain back before all others of their chains, each to run alone. */
-  addAgain(submissions: readonly Submission[], group: Group): void {
+  /**
+   * Puts submissions that ran in vain back before all others of their chains: to run one after another, or each in a
+   * group of its own.
+   */
+  addAgain(submissions: readonly Submission[], group: Group, how: 'in sequence' | 'alone'): void {
     for (const submission of submissions.toReversed()) {
       this.#size += 1;
-      submission.alone = true;
+      submission.independent = false;
+      submission.alone = how === 'alone';
       const key = chainKey(submission);
       const chain = key === undefined ? undefined : this.#chains.get(key);
       if (chain !== undefined) chain.waiting.unshift(submission);
@@ -60,23 +74,23 @@ export class SubmissionQueue {
 
   /** The next group, of at most `limit`; undefined when nothing can run. Call {@link release} when it has ended. */
   take(limit: number): Group | undefined {
-    const members: Submission[] = [];
     const chains: Chain[] = [];
-    const messages = new Set<string>();
-    while (members.length < limit && this.ready > 0) {
+    const draft: Draft = { members: [], messages: new Set(), locks: new Set(), limit };
+    while (draft.members.length < limit && this.ready > 0) {
       const chain = this.#line[this.#head] as Chain;
-      if (chain.waiting[0]?.alone === true && members.length > 0) break;
+      if (!fits(chain.waiting[0], draft)) break;
       this.#head += 1;
       chain.taken = true;
       chains.push(chain);
-      const alone = this.#takeFrom(chain, members, messages, limit);
-      if (alone) break;
+      this.#takeFrom(chain, draft);
+      if (draft.members[0]?.alone === true) break;
     }
     if (this.#head > 1_024 && this.#head * 2 > this.#line.length) {
       this.#line = this.#line.slice(this.#head);
       this.#head = 0;
     }
-    return members.length === 0 ? undefined : { members, chains };
+    const [first] = draft.members;
+    return first && { members: draft.members, independent: first.independent, chains };
   }
 
   /** Lets the chains of a group that has ended be taken from again. */
@@ -100,22 +114,20 @@ export class SubmissionQueue {
     return dropped;
   }
 
-  /** Returns whether the group is complete because its member must run alone. */
-  #takeFrom(chain: Chain, members: Submission[], messages: Set<string>, limit: number): boolean {
+  #takeFrom(chain: Chain, { members, messages, locks, limit }: Draft): void {
     for (;;) {
       const next = chain.waiting[0];
-      if (next === undefined || members.length >= limit) return false;
-      if (next.alone && members.length > 0) return false;
+      if (next === undefined || members.length >= limit || !fits(next, { members })) return;
       const message = messageOf(next);
-      if (message !== undefined) {
-        // The second of two deliveries waits for the outcome of the first.
-        if (messages.has(message)) return false;
-        messages.add(message);
-      }
+      // The second of two deliveries waits for the outcome of the first.
+      if (message !== undefined && messages.has(message)) return;
+      if (next.independent && next.locks.some((lock) => locks.has(lock))) return;
+      if (message !== undefined) messages.add(message);
+      for (const lock of next.locks) locks.add(lock);
       chain.waiting.shift();
       this.#size -= 1;
       members.push(next);
-      if (next.alone) return true;
+      if (next.alone || next.independent) return;
     }
   }
 
@@ -124,6 +136,12 @@ export class SubmissionQueue {
     if (key !== undefined) this.#chains.set(key, chain);
     this.#line.push(chain);
   }
+}
+
+/** Whether a group may hold both what it has and `next`. */
+function fits(next: Submission | undefined, { members: [first] }: Pick<Draft, 'members'>): boolean {
+  if (first === undefined || next === undefined) return true;
+  return !next.alone && next.independent === first.independent;
 }
 
 function chainKey(submission: Submission): string | undefined {

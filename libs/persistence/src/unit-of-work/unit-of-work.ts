@@ -129,6 +129,7 @@ export class UnitOfWork {
         ...(options.onRefusal !== undefined && { onRefusal: options.onRefusal }),
         resolve: (outcome) => resolve(outcome as Processed<T>),
         reject,
+        independent: options.independent ?? false,
         alone: false,
       });
     });

@@ -44,7 +44,8 @@ export class DeliverMessages implements OnModuleInit, OnApplicationShutdown {
   }
 
   onModuleInit(): void {
-    // What this process writes or tries again wakes the job; the interval is for what another one left behind.
+    // What this process writes wakes the job, and each run asks when the next message is due; the interval is for
+    // what another process wrote and left.
     this.jobs.register(DELIVERY_JOB, { intervalMs: 30_000, run: () => this.deliverDue() });
   }
 
@@ -62,7 +63,10 @@ export class DeliverMessages implements OnModuleInit, OnApplicationShutdown {
     const attempts = await Promise.allSettled(claimed.map((message) => this.#deliver(message)));
     const broken = attempts.find((attempt) => attempt.status === 'rejected');
     if (broken) throw broken.reason;
-    return claimed.length === BATCH;
+    if (claimed.length === BATCH) return true;
+    const nextAt = await this.mailbox.nextAttemptAt();
+    if (nextAt) this.jobs.wake(DELIVERY_JOB, Math.max(0, nextAt.getTime() - this.clock.now()));
+    return false;
   }
 
   async #deliver(message: ClaimedMessage): Promise<void> {
@@ -102,6 +106,5 @@ export class DeliverMessages implements OnModuleInit, OnApplicationShutdown {
     );
     const at = new Date(this.clock.now() + after.delayMs);
     await this.unitOfWork.run(() => this.mailbox.retryAt(id, at, after.why));
-    this.jobs.wake(DELIVERY_JOB, after.delayMs);
   }
 }

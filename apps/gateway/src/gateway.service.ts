@@ -1,0 +1,27 @@
+import { DefineProduct, GetProduct, GetProducts, ListProducts } from '@flotilla/contracts-catalog';
+import { GetStock, ReceiveStock } from '@flotilla/contracts-inventory';
+import { ListNotifications } from '@flotilla/contracts-notifications';
+import { CancelOrder, DecideReview, FindOrder, PlaceOrder } from '@flotilla/contracts-orders';
+import { defineService } from '@flotilla/contracts-protocol';
+import { GetOrder, GetTimeline, ListOrders } from '@flotilla/contracts-tracking';
+
+export const gatewayService = defineService({
+  name: 'gateway',
+  database: false,
+  calls: [
+    PlaceOrder,
+    CancelOrder,
+    DecideReview,
+    FindOrder,
+    GetOrder,
+    ListOrders,
+    GetTimeline,
+    DefineProduct,
+    GetProduct,
+    GetProducts,
+    ListProducts,
+    GetStock,
+    ReceiveStock,
+    ListNotifications,
+  ],
+});

@@ -1,0 +1,27 @@
+import { deterministicId } from '@flotilla/kernel';
+import type { FastifyRequest } from 'fastify';
+import { HttpProblem } from './problem.ts';
+import type { Route } from './route.ts';
+
+const acceptable = /^[\x21-\x7e]{1,200}$/;
+
+/**
+ * The id of the command that a request stands for: the same for the same caller, route and `Idempotency-Key`, so that
+ * the service which owns the command recognises a repetition and answers as it did. Throws a problem without a key.
+ */
+export function commandIdOf(route: Route, request: FastifyRequest, subject: string): string {
+  const key = request.headers['idempotency-key'];
+  if (key === undefined) {
+    throw new HttpProblem(
+      400,
+      'idempotency-key-missing',
+      'Send an Idempotency-Key header: any text of your own, the same when you repeat this request',
+    );
+  }
+  if (typeof key !== 'string' || !acceptable.test(key)) {
+    throw new HttpProblem(400, 'idempotency-key-invalid', 'An Idempotency-Key is 1 to 200 printable ASCII characters without spaces');
+  }
+  // The path with its values, not the pattern: a key may be used again for another order.
+  const path = request.url.split('?', 1)[0] ?? request.url;
+  return deterministicId('http', subject, route.method, path, key);
+}

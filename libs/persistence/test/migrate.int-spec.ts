@@ -1,0 +1,76 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { createTestDatabase, type TestDatabase } from '@flotilla/testing';
+import {
+  assertMigrated,
+  migrate,
+  MigrationFailedError,
+  MigrationsPendingError,
+  pendingMigrations,
+  type Migration,
+} from '../src/index.ts';
+import { Opened } from './database.ts';
+import { CreateAccount1700000100000 } from './fixtures/1700000100000-create-account.ts';
+
+const CHASSIS = 'CreateInboxAndOutbox1700000000000';
+const OWN = 'CreateAccount1700000100000';
+
+const opened = new Opened();
+let database: TestDatabase;
+
+beforeEach(async () => {
+  database = opened.add(await createTestDatabase(), (created) => created.drop());
+});
+
+afterEach(() => opened.close());
+
+const tables = (): Promise<string[]> =>
+  opened.connection(database.url, async (client) => {
+    const { rows } = await client.query<{ name: string }>(
+      `SELECT relname AS name FROM pg_class
+        WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace AND NOT relispartition ORDER BY 1`,
+    );
+    return rows.map(({ name }) => name);
+  });
+
+const migrations = [CreateAccount1700000100000];
+
+it("runs the chassis' migrations and then the service's, once", async () => {
+  expect(await pendingMigrations({ url: database.url, migrations })).toEqual([CHASSIS, OWN]);
+  expect(await migrate({ url: database.url, migrations })).toEqual({ applied: [CHASSIS, OWN], present: [] });
+  expect(await migrate({ url: database.url, migrations })).toEqual({ applied: [], present: [CHASSIS, OWN] });
+  expect(await tables()).toEqual(['account', 'inbox', 'migrations', 'outbox']);
+});
+
+it('lets concurrent runs wait for each other', async () => {
+  const reports = await Promise.all([1, 2, 3].map(() => migrate({ url: database.url, migrations })));
+  expect(reports.map(({ applied }) => applied.length).toSorted()).toEqual([0, 0, 2]);
+});
+
+it('says which migration failed, and keeps those before it', async () => {
+  class Broken1700000200000 implements Migration {
+    async up(runner: Parameters<Migration['up']>[0]): Promise<void> {
+      await runner.query('CREATE TABLE half (id int)');
+      await runner.query('SELECT 1 / 0');
+    }
+  }
+  const run = migrate({ url: database.url, migrations: [...migrations, Broken1700000200000] });
+  await expect(run).rejects.toThrow(MigrationFailedError);
+  await expect(run).rejects.toThrow(/Migration Broken1700000200000 failed .*division by zero/);
+  expect(await tables()).toEqual(['account', 'inbox', 'migrations', 'outbox']);
+});
+
+it('says at start what is missing', async () => {
+  await migrate({ url: database.url });
+  await expect(assertMigrated({ url: database.url, migrations })).rejects.toThrow(MigrationsPendingError);
+  await expect(assertMigrated({ url: database.url, migrations })).rejects.toThrow(/lacks 1 migration.*fleet migrate/);
+});
+
+it('is loaded by Node from its sources, without a compiler', async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--conditions=@flotilla/source',
+    new URL('./fixtures/migrate-from-source.ts', import.meta.url).pathname,
+    database.url,
+  ]);
+  expect(JSON.parse(stdout)).toEqual({ applied: [CHASSIS, OWN], present: [] });
+});

@@ -1,0 +1,291 @@
+import { formatMoney, parseAmountMinor, type DecimalMoney } from '@flotilla/contracts-money';
+import { formatDurationMs, systemClock } from '@flotilla/kernel';
+import { z } from 'zod';
+import type { ApiAnswer, ApiClient } from './api-client.ts';
+import { forEachBounded } from './bounded.ts';
+import { ApiRefusedError, ImportStalledError } from './import.errors.ts';
+import type { ImportPlan, PlannedOrder } from './plan.ts';
+
+export interface RunOptions {
+  readonly concurrency: number;
+  /** The provider's token that the orders are paid with. */
+  readonly paymentToken: string;
+  /** Whether to wait until every order has ended. */
+  readonly wait: boolean;
+  /** Gives up waiting when no order ended for so long, in milliseconds. */
+  readonly stallMs: number;
+  readonly onProgress: (text: string) => void;
+}
+
+/** An order that the API would not take, and why. */
+export interface RefusedOrder {
+  readonly invoice: string;
+  readonly problem: string;
+  readonly detail: string;
+}
+
+export interface ImportResult {
+  readonly products: { readonly written: number; readonly unchanged: number };
+  readonly stock: { readonly received: number; readonly replayed: number };
+  readonly orders: {
+    readonly placedNew: number;
+    readonly replayed: number;
+    readonly refused: readonly RefusedOrder[];
+    /** How many ended in which status; empty when it did not wait. */
+    readonly byStatus: Readonly<Record<string, number>>;
+    readonly byRejectionReason: Readonly<Record<string, number>>;
+  };
+  readonly grossPlaced: DecimalMoney;
+  readonly captured: DecimalMoney;
+  readonly retries: number;
+  readonly placingMs: number;
+  /** From the first order until all had ended. */
+  readonly completingMs: number;
+}
+
+const placed = z.object({ orderId: z.string(), status: z.string() });
+const decimal = z.object({ amount: z.string(), currency: z.string() });
+const listed = z.object({
+  orders: z.array(
+    z.object({
+      orderId: z.string(),
+      status: z.string(),
+      rejectionReason: z.string().nullish(),
+      total: decimal,
+      payment: z.object({ captured: decimal }),
+    }),
+  ),
+  nextCursor: z.string().nullish(),
+});
+type ListedOrder = z.output<typeof listed>['orders'][number];
+const productPage = z.object({
+  products: z.array(z.object({ sku: z.string(), name: z.string(), kind: z.string(), price: decimal })),
+  nextCursor: z.string().nullish(),
+});
+
+const PAGE = 200;
+const POLL_MIN_MS = 250;
+/** A copy of the catalogue in another service is late by moments; this is how often an order waits for it. */
+const CATALOGUE_TRIES = 12;
+/** How long the payment's part of an ended order may lag behind its status. */
+const LAG_MS = 10_000;
+
+/** Sends a plan through the public API: products, stock, orders; then waits until every order has ended. */
+export async function runImport(plan: ImportPlan, api: ApiClient, options: RunOptions): Promise<ImportResult> {
+  const products = await defineProducts(plan, api, options);
+  const stock = await receiveStock(plan, api, options);
+  const startMs = systemClock.monotonicMs();
+  const placing = await placeOrders(plan, api, options);
+  const placingMs = systemClock.monotonicMs() - startMs;
+  const ended = options.wait ? await untilEnded(placing.orderIds, plan.currency, api, options) : [];
+  const completingMs = systemClock.monotonicMs() - startMs;
+  return {
+    products,
+    stock,
+    orders: {
+      placedNew: placing.placedNew,
+      replayed: placing.replayed,
+      refused: placing.refused,
+      byStatus: countBy(ended, ({ status }) => status),
+      byRejectionReason: countBy(
+        ended.filter(({ status }) => status === 'rejected'),
+        ({ rejectionReason }) => rejectionReason ?? 'unknown',
+      ),
+    },
+    grossPlaced: formatMoney({ amountMinor: placing.grossMinor, currency: plan.currency }),
+    captured: formatMoney({
+      amountMinor: ended.reduce((sum, order) => sum + capturedOf(order), 0),
+      currency: plan.currency,
+    }),
+    retries: api.retries,
+    placingMs,
+    completingMs,
+  };
+}
+
+/** Writes the products that differ from what the catalogue has. */
+async function defineProducts(
+  plan: ImportPlan,
+  api: ApiClient,
+  { concurrency, onProgress }: RunOptions,
+): Promise<ImportResult['products']> {
+  const known = new Map<string, string>();
+  for (let cursor: string | null | undefined = ''; typeof cursor === 'string'; ) {
+    const query = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
+    const { body } = await api.send({ method: 'GET', path: `/v1/products?limit=${PAGE}${query}` });
+    const page: z.output<typeof productPage> = productPage.parse(body);
+    for (const { sku, name, kind, price } of page.products) {
+      known.set(sku, JSON.stringify([name, kind, price.amount, price.currency]));
+    }
+    cursor = page.nextCursor;
+  }
+  let written = 0;
+  await forEachBounded(plan.products, concurrency, async ({ sku, name, kind, priceMinor }) => {
+    const price = formatMoney({ amountMinor: priceMinor, currency: plan.currency });
+    if (known.get(sku) === JSON.stringify([name, kind, price.amount, price.currency])) return;
+    await api.send({ method: 'PUT', path: `/v1/products/${encodeURIComponent(sku)}`, body: { name, kind, price } });
+    written += 1;
+    onProgress(`Products: ${written} written`);
+  });
+  return { written, unchanged: plan.products.length - written };
+}
+
+/** Books the stock, once per product and file: the same file again adds nothing. */
+async function receiveStock(
+  plan: ImportPlan,
+  api: ApiClient,
+  { concurrency, onProgress }: RunOptions,
+): Promise<ImportResult['stock']> {
+  let received = 0;
+  let replayed = 0;
+  await forEachBounded(plan.receipts, concurrency, async ({ sku, quantity }) => {
+    const answer = await api.send({
+      method: 'POST',
+      path: `/v1/stock/${encodeURIComponent(sku)}/receipts`,
+      body: { quantity },
+      idempotencyKey: `import:${plan.fileHash.slice(0, 24)}:${quantity}:${keyPart(sku)}`,
+    });
+    if (answer.replayed) replayed += 1;
+    else received += 1;
+    onProgress(`Stock: ${received + replayed} of ${plan.receipts.length} products`);
+  });
+  return { received, replayed };
+}
+
+interface Placing {
+  readonly orderIds: readonly string[];
+  readonly placedNew: number;
+  readonly replayed: number;
+  readonly refused: readonly RefusedOrder[];
+  readonly grossMinor: number;
+}
+
+async function placeOrders(plan: ImportPlan, api: ApiClient, options: RunOptions): Promise<Placing> {
+  const orderIds: string[] = [];
+  const refused: RefusedOrder[] = [];
+  let replayed = 0;
+  let grossMinor = 0;
+  const startMs = systemClock.monotonicMs();
+  await forEachBounded(plan.orders, options.concurrency, async (order) => {
+    try {
+      const answer = await placeOrder(order, plan.currency, api, options.paymentToken);
+      orderIds.push(placed.parse(answer.body).orderId);
+      if (answer.replayed) replayed += 1;
+      grossMinor += order.totalMinor;
+    } catch (error) {
+      if (!(error instanceof ApiRefusedError) || error.status === 401 || error.status === 403) throw error;
+      refused.push({ invoice: order.invoice, problem: error.problem, detail: error.message });
+    }
+    const done = orderIds.length + refused.length;
+    options.onProgress(`Orders: ${done} of ${plan.orders.length} placed, ${rate(done, startMs)}`);
+  });
+  return { orderIds, placedNew: orderIds.length - replayed, replayed, refused, grossMinor };
+}
+
+/**
+ * Places an order. One that is refused because the orders service has not heard of a product yet is asked for again
+ * under the next key, for a refusal is an answer too and would be given again under its own.
+ */
+async function placeOrder(
+  order: PlannedOrder,
+  currency: string,
+  api: ApiClient,
+  paymentToken: string,
+): Promise<ApiAnswer> {
+  const body = {
+    customerId: order.customerId,
+    reference: order.invoice,
+    lines: order.lines.map(({ sku, quantity, unitPriceMinor }) => ({
+      sku,
+      quantity,
+      unitPrice: formatMoney({ amountMinor: unitPriceMinor, currency }),
+    })),
+    payment: { token: paymentToken },
+    shipTo: { name: nameOf(order), country: order.country },
+  };
+  for (let attempt = 1; ; attempt++) {
+    const idempotencyKey = attempt === 1 ? order.key : `${order.key}:${attempt}`;
+    try {
+      return await api.send({ method: 'POST', path: '/v1/orders', body, idempotencyKey });
+    } catch (error) {
+      const unknown = error instanceof ApiRefusedError && /unknown.?product/i.test(error.problem);
+      if (!unknown || attempt >= CATALOGUE_TRIES) throw error;
+      await systemClock.sleep(100 * attempt);
+    }
+  }
+}
+
+function nameOf({ customerId, invoice }: PlannedOrder): string {
+  return customerId.startsWith('guest-') ? `Guest of invoice ${invoice}` : `Customer ${customerId}`;
+}
+
+/** Looks at the list of orders, the newest first, until all of these have ended. */
+async function untilEnded(
+  orderIds: readonly string[],
+  currency: string,
+  api: ApiClient,
+  { stallMs, onProgress }: RunOptions,
+): Promise<ListedOrder[]> {
+  const open = new Set(orderIds);
+  const ended = new Map<string, ListedOrder>();
+  const startMs = systemClock.monotonicMs();
+  let lastEndMs = startMs;
+  const settle = (order: ListedOrder, nowMs: number): void => {
+    if (!open.has(order.orderId) || !isFinal(order.status)) return;
+    if (!ended.has(order.orderId)) lastEndMs = nowMs;
+    ended.set(order.orderId, order);
+    const complete = order.status !== 'completed' || capturedOf(order) === minorOf(order.total, currency);
+    if (complete || nowMs - lastEndMs > LAG_MS) open.delete(order.orderId);
+  };
+  while (open.size > 0) {
+    const roundMs = systemClock.monotonicMs();
+    let unseen = open.size;
+    for (let cursor: string | null | undefined = ''; typeof cursor === 'string' && unseen > 0; ) {
+      const query = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
+      const { body } = await api.send({ method: 'GET', path: `/v1/orders?limit=${PAGE}${query}` });
+      const page: z.output<typeof listed> = listed.parse(body);
+      for (const order of page.orders) {
+        if (open.has(order.orderId)) unseen -= 1;
+        settle(order, systemClock.monotonicMs());
+      }
+      cursor = page.nextCursor;
+    }
+    if (open.size === 0) break;
+    const now = systemClock.monotonicMs();
+    onProgress(`Orders: ${ended.size} of ${orderIds.length} have ended (${formatDurationMs(now - startMs)})`);
+    if (now - lastEndMs > stallMs) {
+      throw new ImportStalledError(open.size, now - lastEndMs, [...open].slice(0, 3));
+    }
+    // Reading costs the machine something too: it may take a fifth of the time at most.
+    await systemClock.sleep(Math.max(POLL_MIN_MS, (now - roundMs) * 4));
+  }
+  return [...ended.values()];
+}
+
+function isFinal(status: string): boolean {
+  return status === 'completed' || status === 'rejected' || status === 'cancelled';
+}
+
+function capturedOf({ payment }: ListedOrder): number {
+  return minorOf(payment.captured, payment.captured.currency);
+}
+
+function minorOf({ amount }: { readonly amount: string }, currency: string): number {
+  return parseAmountMinor(amount, currency);
+}
+
+function countBy<T>(items: readonly T[], keyOf: (item: T) => string): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const item of items) counts[keyOf(item)] = (counts[keyOf(item)] ?? 0) + 1;
+  return counts;
+}
+
+function rate(count: number, startMs: number): string {
+  const seconds = (systemClock.monotonicMs() - startMs) / 1_000;
+  return `${seconds < 0.1 ? 0 : Math.round(count / seconds)}/s`;
+}
+
+/** A key travels in a header: letters, digits and a few signs. */
+function keyPart(text: string): string {
+  return encodeURIComponent(text).replaceAll('%', '.');
+}
