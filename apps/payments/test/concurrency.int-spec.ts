@@ -1,6 +1,5 @@
 import { CapturePayment } from '@flotilla/contracts-payments';
-import { BusinessError } from '@flotilla/contracts-protocol';
-import { newId } from '@flotilla/kernel';
+import { errorCode, newId } from '@flotilla/kernel';
 import { gbp, startPayments, type Payments } from './payments-under-test.ts';
 
 let payments: Payments;
@@ -38,10 +37,7 @@ describe('with two replicas', () => {
     await payments.authorise(orderId, 100);
     await payments.capture(orderId);
     const answers = await times(10, (index) =>
-      payments.refund(orderId, 30, `parcel-${index}`).then(
-        () => 'refunded',
-        (error: unknown) => (error instanceof BusinessError ? error.code : error),
-      ),
+      payments.refund(orderId, 30, `parcel-${index}`).then(() => 'refunded', errorCode),
     );
     expect(answers.filter((answer) => answer === 'refunded')).toHaveLength(3);
     expect(answers.filter((answer) => answer === 'ExceedsCaptured')).toHaveLength(7);

@@ -1,6 +1,6 @@
 // This entry point is run by Node's type stripping too: it imports no Nest and nothing with decorators.
 import { Client } from 'pg';
-import { DataSource, type MigrationInterface, type QueryRunner } from 'typeorm';
+import { DataSource, type Logger, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { clientConfig, type DatabaseConnection } from './connection/connection.options.ts';
 import { chassisMigrations } from './migrations/index.ts';
 import { createPartitions } from './outbox/outbox-partitions.ts';
@@ -56,7 +56,7 @@ export async function migrate(options: MigrateOptions): Promise<MigrateReport> {
       migrationsTableName: HISTORY_TABLE,
       migrationsTransactionMode: 'each',
       installExtensions: false,
-      logging: false,
+      logger: silent,
       poolSize: 1,
       extra: { ...(options.ssl !== undefined && { ssl: options.ssl }), application_name: 'flotilla migrate' },
     });
@@ -70,6 +70,16 @@ export async function migrate(options: MigrateOptions): Promise<MigrateReport> {
     }
   });
 }
+
+/** TypeORM prints failures even with logging off; here they are thrown, and the caller prints. */
+const silent: Logger = {
+  logQuery: () => undefined,
+  logQueryError: () => undefined,
+  logQuerySlow: () => undefined,
+  logSchemaBuild: () => undefined,
+  logMigration: () => undefined,
+  log: () => undefined,
+};
 
 /** The names of the migrations that the database lacks. */
 export async function pendingMigrations(options: MigrateOptions): Promise<string[]> {

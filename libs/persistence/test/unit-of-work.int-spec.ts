@@ -11,6 +11,7 @@ import {
   OutsideUnitOfWorkError,
   PersistenceClosedError,
   requireUnitOfWork,
+  TransactionControlError,
   UnitOfWorkFailedError,
   UnitOfWorkOverError,
   UnitOfWorkOverloadedError,
@@ -60,6 +61,8 @@ const inboxIds = async (): Promise<string[]> =>
 /** Units that wait for each other's start, so that they are in one group. */
 const together = <T>(works: readonly (() => Promise<T>)[]): Promise<PromiseSettledResult<T>[]> =>
   Promise.allSettled(works.map((work) => work()));
+
+const numbered = (count: number): string[] => Array.from({ length: count }, (_, index) => `n${index}`);
 
 const commits = async (): Promise<number> => {
   const [row] = await rows<{ xact_commit: string }>(
@@ -305,6 +308,10 @@ describe('run', () => {
     expect(await accounts()).toEqual([]);
   });
 
+  it.each(['COMMIT', 'ROLLBACK', 'BEGIN', 'start transaction', 'END'])('refuses %s in a unit', async (sql) => {
+    await expect(unitOfWork.run(() => unit().query(sql))).rejects.toThrow(TransactionControlError);
+  });
+
   it("lets TypeORM's own transactions be savepoints of the unit", async () => {
     await unitOfWork.run(async () => {
       await addAccount('a');
@@ -320,6 +327,116 @@ describe('run', () => {
       expect(await rows('SELECT id FROM account')).toEqual([]);
     });
     expect(await accounts()).toEqual(['a', 'c']);
+  });
+});
+
+describe('independent works', () => {
+  const independent = true;
+
+  it('overlap within their group, and commit together', async () => {
+    let running = 0;
+    let most = 0;
+    await Promise.all(
+      numbered(20).map((id) =>
+        unitOfWork.process(
+          { consumer: 'test', messageId: id, key: id },
+          async () => {
+            running += 1;
+            most = Math.max(most, running);
+            await addAccount(id);
+            await unit().query('UPDATE account SET balance = 1 WHERE id = $1', [id]);
+            unit().send(message(id, { id }));
+            running -= 1;
+          },
+          { independent },
+        ),
+      ),
+    );
+    expect(most).toBeGreaterThan(1);
+    expect(await accounts()).toEqual(numbered(20).toSorted());
+    expect((await outboxIds()).toSorted()).toEqual(numbered(20).toSorted());
+    expect(await rows('SELECT DISTINCT balance FROM account')).toEqual([{ balance: 1 }]);
+  });
+
+  it('do not overlap when they share a key or a lock', async () => {
+    await unitOfWork.run(() => addAccount('hot', 0));
+    await Promise.all(
+      numbered(60).map((id, index) =>
+        unitOfWork.run(
+          async () => {
+            // Lost updates, if two of them overlapped.
+            const [row] = await unit().query<{ balance: number }>("SELECT balance FROM account WHERE id = 'hot'");
+            await unit().query("UPDATE account SET balance = $1 WHERE id = 'hot'", [(row?.balance ?? 0) + 1]);
+          },
+          { key: id, locks: ['hot', `own ${index}`], independent },
+        ),
+      ),
+    );
+    expect(await rows('SELECT balance FROM account')).toEqual([{ balance: 60 }]);
+  });
+
+  it('refuse without disturbing the others when they have written nothing', async () => {
+    const runs = new Map<string, number>();
+    const results = await together(
+      numbered(8).map((id, index) => () =>
+        unitOfWork.process(
+          { consumer: 'test', messageId: id, key: id },
+          async () => {
+            runs.set(id, (runs.get(id) ?? 0) + 1);
+            await unit().query('SELECT 1');
+            if (index === 3) throw new BusinessError('test.Open.v1', 'NoFunds', {});
+            await addAccount(id);
+          },
+          { independent, onRefusal: (error) => unit().remember(error.code) },
+        ),
+      ),
+    );
+    expect(results.filter(({ status }) => status === 'rejected')).toHaveLength(1);
+    expect(await accounts()).toHaveLength(7);
+    expect(new Set(runs.values())).toEqual(new Set([1]));
+    expect(await unitOfWork.findProcessed({ consumer: 'test', messageId: 'n3' })).toEqual({ reply: 'NoFunds' });
+  });
+
+  it('run again in sequence when one fails that has written, and nothing of it remains', async () => {
+    const results = await together(
+      numbered(12).map((id, index) => () =>
+        unitOfWork.process(
+          { consumer: 'test', messageId: id, key: id },
+          async () => {
+            if (index === 2) throw new Error('fails before it writes');
+            await addAccount(id);
+            unit().send(message(id, { id }));
+            if (index === 5) throw new Error('fails after it has written');
+            if (index === 7) await unit().query('SELECT 1 / 0');
+            if (index === 9) await unit().query('SELECT 1 / 0').catch(() => 'swallowed');
+          },
+          { independent },
+        ),
+      ),
+    );
+    const failed = results.flatMap(({ status }, index) => (status === 'rejected' ? [index] : []));
+    expect(failed).toEqual([2, 5, 7, 9]);
+    const expected = numbered(12).filter((_, index) => !failed.includes(index));
+    expect((await accounts()).toSorted()).toEqual(expected.toSorted());
+    expect((await inboxIds()).toSorted()).toEqual(expected.toSorted());
+    expect((await outboxIds()).toSorted()).toEqual(expected.toSorted());
+  });
+
+  it('make no savepoints, because these would undo what others did', async () => {
+    const results = await together(
+      ['a', 'b'].map((id) => () =>
+        unitOfWork.run(
+          async () => {
+            await addAccount(id);
+            if (id === 'b') await unit().manager.transaction(() => addAccount('c'));
+          },
+          { key: id, independent },
+        ),
+      ),
+    );
+    // Run in sequence, after the failure, its savepoint is fine.
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled']);
+    expect(await accounts()).toEqual(['a', 'b', 'c']);
   });
 });
 

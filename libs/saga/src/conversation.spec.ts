@@ -30,11 +30,14 @@ beforeEach(() => {
   actions = new RecordedActions();
 });
 
-const start = (data: FulfilmentData = small): Conversation => simulateSaga(fulfilment, data, { actions, id: 'o-1' });
+const start = (data: FulfilmentData = small): Conversation =>
+  simulateSaga(fulfilment, data, { actions, id: 'o-1' });
 
 const untilReserve = (): Conversation => start().expectCommand(ScreenOrder).reply({ score: 0 });
-const untilAuthorise = (): Conversation => untilReserve().expectCommand(ReserveStock).reply({ reservationId: 'r-1' });
-const untilCapture = (): Conversation => untilAuthorise().expectCommand(AuthorisePayment).reply({ authorisationId: 'a-1' });
+const untilAuthorise = (): Conversation =>
+  untilReserve().expectCommand(ReserveStock).reply({ reservationId: 'r-1' });
+const untilCapture = (): Conversation =>
+  untilAuthorise().expectCommand(AuthorisePayment).reply({ authorisationId: 'a-1' });
 const untilShip = (): Conversation => untilCapture().expectCommand(CapturePayment).reply();
 const untilDispatch = (): Conversation => untilShip().expectCommand(ShipOrder).reply({ shipmentId: 's-1' });
 
@@ -94,7 +97,10 @@ describe('a refusal', () => {
   });
 
   it('without a handler compensates with its own code', async () => {
-    await untilReserve().expectCommand(ReserveStock).refuse('Unavailable', {}).expectCompensated('Unavailable');
+    await untilReserve()
+      .expectCommand(ReserveStock)
+      .refuse('Unavailable', {})
+      .expectCompensated('Unavailable');
   });
 
   it('at the first step leaves nothing to undo', async () => {
@@ -132,14 +138,21 @@ describe('no answer', () => {
       .inspect((instance) => (firstId = instance.commandId))
       .expectCommand(ScreenOrder)
       .timeout()
-      .inspect((instance) => expect(instance).toMatchObject({ commandId: firstId, attempt: 2, waiting: 'reply' }))
+      .inspect((instance) =>
+        expect(instance).toMatchObject({ commandId: firstId, attempt: 2, waiting: 'reply' }),
+      )
       .expectCommand(ScreenOrder)
       .reply({ score: 0 })
       .expectCommand(ReserveStock);
   });
 
   it('takes the fallback: a small order passes, a large one waits for a review', async () => {
-    await start().expectCommand(ScreenOrder).timeout().expectCommand(ScreenOrder).timeout().expectCommand(ReserveStock);
+    await start()
+      .expectCommand(ScreenOrder)
+      .timeout()
+      .expectCommand(ScreenOrder)
+      .timeout()
+      .expectCommand(ReserveStock);
     await start(large)
       .expectCommand(ScreenOrder)
       .timeout()
@@ -186,7 +199,7 @@ describe('no answer', () => {
   it('to a compensation is asked for again and again, then parks', async () => {
     let conversation = untilAuthorise().expectCommand(AuthorisePayment).timeout();
     for (let sending = 1; sending <= 6; sending += 1) {
-      conversation = conversation.expectCommand(VoidAuthorisation).timeout() as typeof conversation;
+      conversation = conversation.expectCommand(VoidAuthorisation).timeout();
     }
     await conversation
       .expectParked('authorise', 'TIMEOUT')
@@ -217,7 +230,9 @@ describe('a technical failure', () => {
       .expectCommand(CapturePayment)
       .fail()
       .expectWaiting('capture')
-      .inspect((instance) => expect(instance).toMatchObject({ waiting: 'retry', dueAt: 1_000, commandId: null }))
+      .inspect((instance) =>
+        expect(instance).toMatchObject({ waiting: 'retry', dueAt: 1_000, commandId: null }),
+      )
       .timeout()
       .inspect(note)
       .expectCommand(CapturePayment)
@@ -232,7 +247,10 @@ describe('a technical failure', () => {
   });
 
   it('that no retry can help parks at once after the pivot', async () => {
-    await untilCapture().expectCommand(CapturePayment).fail('BAD', { retry: 'never' }).expectParked('capture', 'BAD');
+    await untilCapture()
+      .expectCommand(CapturePayment)
+      .fail('BAD', { retry: 'never' })
+      .expectParked('capture', 'BAD');
   });
 
   it('is what an answer amounts to that the contract does not allow', async () => {
@@ -327,7 +345,13 @@ describe('a cancellation', () => {
   });
 
   it('while it waits for an event takes effect at once', async () => {
-    await start(large).expectCommand(ScreenOrder).timeout().expectCommand(ScreenOrder).timeout().cancel().expectCompensated('cancelled');
+    await start(large)
+      .expectCommand(ScreenOrder)
+      .timeout()
+      .expectCommand(ScreenOrder)
+      .timeout()
+      .cancel()
+      .expectCompensated('cancelled');
   });
 
   it('is answered by what has become of the saga', async () => {
@@ -388,7 +412,12 @@ describe('an event', () => {
   });
 
   it('that does not come compensates before the pivot and parks after it; coming late, it lets the saga go on', async () => {
-    await start(large).expectCommand(ScreenOrder).after(4_000).expectCommand(ScreenOrder).after(86_400_000).expectCompensated('TIMEOUT');
+    await start(large)
+      .expectCommand(ScreenOrder)
+      .after(4_000)
+      .expectCommand(ScreenOrder)
+      .after(86_400_000)
+      .expectCompensated('TIMEOUT');
     await untilDispatch()
       .timeout()
       .expectParked('dispatched', 'TIMEOUT')
@@ -437,7 +466,12 @@ describe('a local action', () => {
 });
 
 describe('other shapes', () => {
-  class Ping extends defineCommand({ owner: 'a', name: 'Ping', version: 1, payload: z.object({ n: z.int() }) }) {}
+  class Ping extends defineCommand({
+    owner: 'a',
+    name: 'Ping',
+    version: 1,
+    payload: z.object({ n: z.int() }),
+  }) {}
 
   it('a faulty function of the definition parks the saga at its step, and a retry tries again', async () => {
     let broken = true;
@@ -468,7 +502,9 @@ describe('other shapes', () => {
     const saga = defineSaga<{ n: number }>({ name: 'faulty', version: 1 }, [
       command('first', Ping, { send: ({ n }) => ({ n }) }),
     ]);
-    await expect(simulateSaga(saga, { n: 0.5 })).rejects.toThrow('Step "first": send threw InvalidMessageError');
+    await expect(simulateSaga(saga, { n: 0.5 })).rejects.toThrow(
+      'Step "first": send threw InvalidMessageError',
+    );
   });
 
   it('parks where a function says so; an abort then compensates', async () => {
@@ -490,10 +526,13 @@ describe('other shapes', () => {
   });
 
   it('local steps only: it is over when it is started', async () => {
-    const saga = defineSaga<{ n: number }, { add(n: number): Promise<number> }>({ name: 'sums', version: 1 }, [
-      local('one', { run: async ({ n }, { add }) => ({ n: await add(n) }) }),
-      local('two', { run: async ({ n }, { add }) => ({ n: await add(n) }) }),
-    ]);
+    const saga = defineSaga<{ n: number }, { add(n: number): Promise<number> }>(
+      { name: 'sums', version: 1 },
+      [
+        local('one', { run: async ({ n }, { add }) => ({ n: await add(n) }) }),
+        local('two', { run: async ({ n }, { add }) => ({ n: await add(n) }) }),
+      ],
+    );
     await simulateSaga(saga, { n: 1 }, { actions: { add: async (n) => n + 1 } })
       .expectCompleted()
       .expectData({ n: 3 });
@@ -526,8 +565,12 @@ describe('an expectation that fails', () => {
         () => undefined,
         (error: unknown) => error as Error,
       );
-    expect(failure?.message).toContain('Expected inventory.ReserveStock.v1, but fraud.ScreenOrder.v1 was sent');
-    expect(failure?.message).toContain('The answer to fraud.ScreenOrder.v1 (step "screen", sending 1 of 2, for 2.0s more)');
+    expect(failure?.message).toContain(
+      'Expected inventory.ReserveStock.v1, but fraud.ScreenOrder.v1 was sent',
+    );
+    expect(failure?.message).toContain(
+      'The answer to fraud.ScreenOrder.v1 (step "screen", sending 1 of 2, for 2.0s more)',
+    );
     expect(failure?.stack).toContain('conversation.spec.ts');
   });
 });

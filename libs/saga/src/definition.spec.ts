@@ -166,6 +166,8 @@ it('the public API is what it is meant to be', () => {
   expect(Object.keys(testingApi).sort()).toMatchInlineSnapshot(`
     [
       "SagaSimulation",
+      "assertAtRest",
+      "assertLawful",
       "simulateSaga",
     ]
   `);

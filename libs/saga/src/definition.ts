@@ -151,8 +151,11 @@ interface StepOptions<D> {
   readonly pivot?: boolean;
 }
 
-export interface CommandStepOptions<D, C extends DurableCommandClass, K extends DurableCommandClass>
-  extends StepOptions<D> {
+export interface CommandStepOptions<
+  D,
+  C extends DurableCommandClass,
+  K extends DurableCommandClass,
+> extends StepOptions<D> {
   /** The command's payload. */
   readonly send: (data: D) => PayloadInput<C>;
   /** What the answer adds to the saga's data. Default: nothing. */
@@ -220,7 +223,7 @@ export function command<D, A, C extends DurableCommandClass, K extends DurableCo
     policy: { timeoutMs, retries: options.retries ?? COMMAND_RETRIES },
     when: options.when,
     pivot: options.pivot ?? false,
-    make: (data) => new messageClass(options.send(data) as never),
+    make: (data) => new messageClass(options.send(data)),
     parseReply: (body) => parseReply(contract, body),
     replied: (data, reply) => options.onReply?.(data, reply as ReplyOf<C>) ?? data,
     refused(failure) {
@@ -268,8 +271,10 @@ export function waitFor<D, A, E extends AnyMessageClass>(
     when: options.when,
     pivot: false,
     instanceOf(message) {
-      const of = (options.instanceOf ?? contractOf(message).keyOf) as ((payload: unknown) => string) | undefined;
-      if (of === undefined) throw new TypeError(`${contractOf(message).type} has no aggregate id: give instanceOf`);
+      const of = (options.instanceOf ?? contractOf(message).keyOf) as
+        ((payload: unknown) => string) | undefined;
+      if (of === undefined)
+        throw new TypeError(`${contractOf(message).type} has no aggregate id: give instanceOf`);
       return of(message.payload);
     },
     arrived: (data, message) =>
@@ -289,7 +294,7 @@ function undoByCommand<D, K extends DurableCommandClass>(
     policy: { timeoutMs: undo.timeoutMs ?? stepTimeoutMs, retries: undo.retries ?? COMPENSATION_RETRIES },
     make(data) {
       const payload = undo.send(data);
-      return payload === undefined ? undefined : new undo.command(payload as never);
+      return payload === undefined ? undefined : new undo.command(payload);
     },
     tolerated: new Set<string>(undo.tolerate ?? []),
   };
@@ -355,7 +360,8 @@ export function defineSaga<D extends object, A = unknown>(
     problems.push(`step "${twice}" appears twice`);
   }
   const pivots = steps.filter(({ pivot }) => pivot);
-  if (pivots.length > 1) problems.push(`it has ${pivots.length} pivots: ${pivots.map(({ name }) => name).join(', ')}`);
+  if (pivots.length > 1)
+    problems.push(`it has ${pivots.length} pivots: ${pivots.map(({ name }) => name).join(', ')}`);
   const pivot = pivots[0] === undefined ? steps.length : steps.indexOf(pivots[0]);
   steps.forEach((step, index) => problems.push(...stepProblems(step, index > pivot)));
 

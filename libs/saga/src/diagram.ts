@@ -7,9 +7,13 @@ export function sagaDiagram<D, A>(definition: SagaDefinition<D, A>): string {
   definition.steps.forEach((step, index) => {
     const id = `s${index}`;
     const optional = step.when === undefined ? '' : '<br/>(where needed)';
-    lines.push(`  ${id}${shape(step, `<b>${step.name}</b><br/>${describe(step)}${optional}`)}`, `  ${before} --> ${id}`);
+    lines.push(
+      `  ${id}${shape(step, `<b>${step.name}</b><br/>${describe(step)}${optional}`)}`,
+      `  ${before} --> ${id}`,
+    );
     if (step.kind !== 'wait' && step.compensation !== undefined) {
-      const undo = step.compensation.kind === 'command' ? step.compensation.command.contract.type : 'own change';
+      const undo =
+        step.compensation.kind === 'command' ? step.compensation.command.contract.type : 'own change';
       lines.push(`  u${index}["${undo}"]`, `  ${id} -. undone by .-> u${index}`);
     }
     before = id;

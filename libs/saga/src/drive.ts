@@ -56,8 +56,10 @@ async function runAction<D, A>(
     }
   } catch (error) {
     if (!(error instanceof BusinessError)) throw error;
-    const { code, message, data: detail } = error;
+    const { code, message, data: detail }: BusinessError = error;
     return { type: 'run-refused', failure: { code, message, ...(detail !== undefined && { data: detail }) } };
   }
-  throw new TypeError(`Saga ${definition.name} v${definition.version}: "${name}" has no local action (${direction})`);
+  throw new TypeError(
+    `Saga ${definition.name} v${definition.version}: "${name}" has no local action (${direction})`,
+  );
 }

@@ -64,7 +64,12 @@ describe('starting', () => {
         correlationId: 'corr',
       },
     ]);
-    await expect(load()).resolves.toMatchObject({ revision: 1, status: 'running', step: 'screen', dueAt: 1_002_000 });
+    await expect(load()).resolves.toMatchObject({
+      revision: 1,
+      status: 'running',
+      step: 'screen',
+      dueAt: 1_002_000,
+    });
   });
 
   it('twice is an error', async () => {
@@ -86,7 +91,9 @@ describe('starting', () => {
   it('refuses to register one version twice', () => {
     const { store, clock, transport, actions } = setUp();
     const twice = bindSaga(fulfilment, actions);
-    expect(() => new SagaEngine({ store, clock, transport, sagas: [twice, twice] })).toThrow('fulfilment v1 is registered twice');
+    expect(() => new SagaEngine({ store, clock, transport, sagas: [twice, twice] })).toThrow(
+      'fulfilment v1 is registered twice',
+    );
   });
 });
 
@@ -108,8 +115,12 @@ describe('an answer', () => {
   it('for an instance that is not there is unknown; for an old command, ignored', async () => {
     const { engine, sent, replyTo, load } = setUp();
     const reply = { commandId: 'c', outcome: 'ok', body: {} } as const;
-    await expect(engine.handleReply({ ...reply, sagaId: 'fulfilment:o-2' })).resolves.toEqual({ outcome: 'unknown' });
-    await expect(engine.handleReply({ ...reply, sagaId: 'nonsense' })).resolves.toEqual({ outcome: 'unknown' });
+    await expect(engine.handleReply({ ...reply, sagaId: 'fulfilment:o-2' })).resolves.toEqual({
+      outcome: 'unknown',
+    });
+    await expect(engine.handleReply({ ...reply, sagaId: 'nonsense' })).resolves.toEqual({
+      outcome: 'unknown',
+    });
     await engine.start(fulfilment, 'o-1', order);
     await replyTo(sent[0], { score: 0 });
     await expect(replyTo(sent[0], { score: 0 })).resolves.toEqual({
@@ -142,7 +153,9 @@ describe('a timer and an answer at the same time', () => {
     const { engine, clock, sent, replyTo, load } = setUp();
     await engine.start(fulfilment, 'o-1', order);
     await clock.advance(2_000);
-    await expect(engine.fireTimer({ saga: 'fulfilment', id: 'o-1' })).resolves.toEqual({ outcome: 'applied' });
+    await expect(engine.fireTimer({ saga: 'fulfilment', id: 'o-1' })).resolves.toEqual({
+      outcome: 'applied',
+    });
     expect(sent[1]).toMatchObject({ commandId: sent[0]?.commandId, messageId: `${sent[0]?.commandId}.2` });
     await replyTo(sent[0], { score: 0 });
     await expect(load()).resolves.toMatchObject({ step: 'reserve' });
@@ -153,7 +166,9 @@ describe('a timer and an answer at the same time', () => {
     await engine.start(fulfilment, 'o-1', order);
     await clock.advance(2_000);
     await replyTo(sent[0], { score: 0 });
-    await expect(engine.fireTimer({ saga: 'fulfilment', id: 'o-1' })).resolves.toMatchObject({ outcome: 'ignored' });
+    await expect(engine.fireTimer({ saga: 'fulfilment', id: 'o-1' })).resolves.toMatchObject({
+      outcome: 'ignored',
+    });
     expect(sent).toHaveLength(2);
   });
 });
@@ -166,9 +181,15 @@ describe('an event', () => {
     await expect(engine.handleEvent({ id: 'e-1', message: of('o-1') })).resolves.toEqual([
       { saga: 'fulfilment', id: 'o-1', outcome: 'buffered' },
     ]);
-    await expect(engine.handleEvent({ id: 'e-1', message: of('o-1') })).resolves.toMatchObject([{ outcome: 'ignored' }]);
-    await expect(engine.handleEvent({ id: 'e-2', message: of('o-9') })).resolves.toMatchObject([{ outcome: 'unknown' }]);
-    await expect(engine.handleEvent({ id: 'e-3', message: new AuthorisePayment({ orderId: 'o-1', total: 1 }) })).resolves.toEqual([]);
+    await expect(engine.handleEvent({ id: 'e-1', message: of('o-1') })).resolves.toMatchObject([
+      { outcome: 'ignored' },
+    ]);
+    await expect(engine.handleEvent({ id: 'e-2', message: of('o-9') })).resolves.toMatchObject([
+      { outcome: 'unknown' },
+    ]);
+    await expect(
+      engine.handleEvent({ id: 'e-3', message: new AuthorisePayment({ orderId: 'o-1', total: 1 }) }),
+    ).resolves.toEqual([]);
     expect(engine.awaitedEvents()).toEqual([
       'fraud.OrderReviewed.v1',
       'shipping.ShipmentDispatched.v1',
@@ -205,8 +226,18 @@ describe('versions', () => {
   it('an instance finishes on the version that it started with', async () => {
     const { engine, store, clock, transport, actions, sent, load } = setUp();
     await engine.start(fulfilment, 'o-1', order);
-    const both = new SagaEngine({ store, clock, transport, sagas: [bindSaga(v2, actions), bindSaga(fulfilment, actions)] });
-    await both.handleReply({ sagaId: 'fulfilment:o-1', commandId: sent[0]?.commandId ?? '', outcome: 'ok', body: { score: 0 } });
+    const both = new SagaEngine({
+      store,
+      clock,
+      transport,
+      sagas: [bindSaga(v2, actions), bindSaga(fulfilment, actions)],
+    });
+    await both.handleReply({
+      sagaId: 'fulfilment:o-1',
+      commandId: sent[0]?.commandId ?? '',
+      outcome: 'ok',
+      body: { score: 0 },
+    });
     await expect(load()).resolves.toMatchObject({ version: 1, step: 'reserve' });
     await expect(both.missingDefinitions()).resolves.toEqual([]);
   });
@@ -220,9 +251,18 @@ describe('versions', () => {
     ]);
     await clock.advance(2_000);
     await without.fireTimer({ saga: 'fulfilment', id: 'o-1' });
-    await expect(load()).resolves.toMatchObject({ status: 'parked', parked: { code: 'DEFINITION_MISSING' }, dueAt: null });
-    await expect(without.retry('fulfilment', 'o-1')).resolves.toEqual({ outcome: 'definitionMissing', version: 1 });
-    await expect(without.requestCancel('fulfilment', 'o-1', 'x')).resolves.toMatchObject({ outcome: 'definitionMissing' });
+    await expect(load()).resolves.toMatchObject({
+      status: 'parked',
+      parked: { code: 'DEFINITION_MISSING' },
+      dueAt: null,
+    });
+    await expect(without.retry('fulfilment', 'o-1')).resolves.toEqual({
+      outcome: 'definitionMissing',
+      version: 1,
+    });
+    await expect(without.requestCancel('fulfilment', 'o-1', 'x')).resolves.toMatchObject({
+      outcome: 'definitionMissing',
+    });
     await expect(without.show('fulfilment', 'o-1')).resolves.toMatchObject({
       waitingFor: expect.stringContaining('Version 1 of saga fulfilment is not registered') as string,
     });
@@ -235,11 +275,18 @@ describe('versions', () => {
   it('keeps an event for an instance whose version is gone', async () => {
     const { engine, store, clock, transport, actions, load } = setUp();
     await engine.start(fulfilment, 'o-1', order);
-    const listening = defineSaga<FulfilmentData, RecordedActions>({ name: 'fulfilment', version: 2 }, [...fulfilment.steps]);
+    const listening = defineSaga<FulfilmentData, RecordedActions>({ name: 'fulfilment', version: 2 }, [
+      ...fulfilment.steps,
+    ]);
     const without = new SagaEngine({ store, clock, transport, sagas: [bindSaga(listening, actions)] });
     const message = new OrderReviewed({ orderId: 'o-1', approved: true });
-    await expect(without.handleEvent({ id: 'e-1', message })).resolves.toMatchObject([{ outcome: 'buffered' }]);
-    await expect(load()).resolves.toMatchObject({ status: 'parked', buffer: [{ id: 'e-1', payload: { approved: true } }] });
+    await expect(without.handleEvent({ id: 'e-1', message })).resolves.toMatchObject([
+      { outcome: 'buffered' },
+    ]);
+    await expect(load()).resolves.toMatchObject({
+      status: 'parked',
+      buffer: [{ id: 'e-1', payload: { approved: true } }],
+    });
   });
 });
 
@@ -265,11 +312,16 @@ describe('operating', () => {
     );
     expect(shown?.history.map(({ kind }) => kind)).toEqual(['started', 'parked']);
     await expect(engine.show(fulfilment, 'o-9')).resolves.toBeUndefined();
-    await expect(engine.abort(fulfilment, 'o-2', 'odd')).resolves.toEqual({ outcome: 'accepted', when: 'now' });
+    await expect(engine.abort(fulfilment, 'o-2', 'odd')).resolves.toEqual({
+      outcome: 'accepted',
+      when: 'now',
+    });
     await expect(engine.show(fulfilment, 'o-2')).resolves.toMatchObject({
       waitingFor: 'Nothing: it was compensated 0ms ago (aborted).',
     });
-    await expect(engine.countOpen()).resolves.toEqual([{ saga: 'fulfilment', version: 1, status: 'running', count: 1 }]);
+    await expect(engine.countOpen()).resolves.toEqual([
+      { saga: 'fulfilment', version: 1, status: 'running', count: 1 },
+    ]);
     await clock.advance(1);
     await expect(engine.purge(clock.now(), 10)).resolves.toBe(1);
     await expect(engine.retry(fulfilment, 'o-2')).resolves.toEqual({ outcome: 'unknown' });
@@ -279,7 +331,12 @@ describe('operating', () => {
     const { engine, sent, changes } = setUp();
     await engine.start(fulfilment, 'o-1', order);
     const body = { code: 'Fraudulent', message: 'no', data: { rule: 'r1' }, retry: 'never' };
-    await engine.handleReply({ sagaId: 'fulfilment:o-1', commandId: sent[0]?.commandId ?? '', outcome: 'refused', body });
+    await engine.handleReply({
+      sagaId: 'fulfilment:o-1',
+      commandId: sent[0]?.commandId ?? '',
+      outcome: 'refused',
+      body,
+    });
     expect(changes.map(({ from, to }) => [from, to])).toEqual([
       [null, 'running'],
       ['running', 'compensated'],

@@ -158,7 +158,8 @@ export class SagaEngine {
     options: { readonly correlationId?: string } = {},
   ): Promise<SagaRef> {
     const bound = this.#bound(definition.name, definition.version);
-    if (bound === undefined) throw new UnknownSagaError(`${definition.name} v${definition.version}`, this.#known());
+    if (bound === undefined)
+      throw new UnknownSagaError(`${definition.name} v${definition.version}`, this.#known());
     const now = this.#clock.now();
     const first = startInstance(bound.definition, { id, data, ...options }, now);
     const { instance, effects, history } = await drive(bound.definition, bound.actions, first, now);
@@ -202,7 +203,8 @@ export class SagaEngine {
   /** Fires an instance's timer if it is due and no other process is at it. */
   async fireTimer(ref: SagaRef): Promise<HandledAnswer> {
     const instance = await this.#store.claimDue(ref, this.#clock.now());
-    if (instance === undefined) return { outcome: 'ignored', why: 'the timer is not due, or another process fires it' };
+    if (instance === undefined)
+      return { outcome: 'ignored', why: 'the timer is not due, or another process fires it' };
     return this.#applyTo<HandledAnswer>(instance, { type: 'timer' });
   }
 
@@ -258,7 +260,9 @@ export class SagaEngine {
 
   /** Versions with open instances that are not registered here. Ask at start: such instances will be parked. */
   async missingDefinitions(): Promise<SagaCount[]> {
-    return (await this.#store.countOpen()).filter(({ saga, version }) => this.#bound(saga, version) === undefined);
+    return (await this.#store.countOpen()).filter(
+      ({ saga, version }) => this.#bound(saga, version) === undefined,
+    );
   }
 
   /** Deletes instances that ended before then, at most `limit`; says how many. */

@@ -1,5 +1,11 @@
 import { hasEnded, sagaKey, type HistoryEntry, type SagaInstance, type SagaRef } from './instance.ts';
-import { DEFAULT_LIST_LIMIT, type DueTimer, type SagaCount, type SagaFilter, type SagaStore } from './store.ts';
+import {
+  DEFAULT_LIST_LIMIT,
+  type DueTimer,
+  type SagaCount,
+  type SagaFilter,
+  type SagaStore,
+} from './store.ts';
 
 /**
  * Instances in memory, for tests and simulations. What is stored goes through JSON, as in the database, so that data
@@ -51,7 +57,10 @@ export class InMemorySagaStore implements SagaStore {
 
   async record(ref: SagaRef, history: readonly HistoryEntry[]): Promise<void> {
     const key = sagaKey(ref);
-    this.#history.set(key, [...(this.#history.get(key) ?? []), ...history.map((entry) => JSON.stringify(entry))]);
+    this.#history.set(key, [
+      ...(this.#history.get(key) ?? []),
+      ...history.map((entry) => JSON.stringify(entry)),
+    ]);
   }
 
   async nextTimers(limit: number): Promise<DueTimer[]> {
@@ -69,7 +78,9 @@ export class InMemorySagaStore implements SagaStore {
   async list({ saga, status, limit = DEFAULT_LIST_LIMIT, after }: SagaFilter): Promise<SagaInstance[]> {
     return this.#all()
       .filter((each) => saga === undefined || each.saga === saga)
-      .filter((each) => status === undefined || (status === 'open' ? !hasEnded(each) : each.status === status))
+      .filter(
+        (each) => status === undefined || (status === 'open' ? !hasEnded(each) : each.status === status),
+      )
       .filter((each) => after === undefined || descending(each, after) > 0)
       .sort(descending)
       .slice(0, limit);

@@ -34,9 +34,15 @@ export class CreateSagaTables1763800000000 {
         PRIMARY KEY (id, saga)
       ) WITH (fillfactor = 70)`);
     // Every instance that is not parked and has not ended has a timer: these two indexes hold exactly the open ones.
-    await connection.query(`CREATE INDEX saga_instances_due ON saga_instances (due_at) WHERE due_at IS NOT NULL`);
-    await connection.query(`CREATE INDEX saga_instances_parked ON saga_instances (id, saga) WHERE status = 'parked'`);
-    await connection.query(`CREATE INDEX saga_instances_ended ON saga_instances (ended_at) WHERE ended_at IS NOT NULL`);
+    await connection.query(
+      `CREATE INDEX saga_instances_due ON saga_instances (due_at) WHERE due_at IS NOT NULL`,
+    );
+    await connection.query(
+      `CREATE INDEX saga_instances_parked ON saga_instances (id, saga) WHERE status = 'parked'`,
+    );
+    await connection.query(
+      `CREATE INDEX saga_instances_ended ON saga_instances (ended_at) WHERE ended_at IS NOT NULL`,
+    );
     await connection.query(`
       CREATE TABLE saga_history (
         id text COLLATE "C" NOT NULL,

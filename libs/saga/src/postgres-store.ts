@@ -10,7 +10,13 @@ import type {
   SagaWaiting,
 } from './instance.ts';
 import type { SagaReason } from './definition.ts';
-import { DEFAULT_LIST_LIMIT, type DueTimer, type SagaCount, type SagaFilter, type SagaStore } from './store.ts';
+import {
+  DEFAULT_LIST_LIMIT,
+  type DueTimer,
+  type SagaCount,
+  type SagaFilter,
+  type SagaStore,
+} from './store.ts';
 
 /** The current unit of work, as this library sees it: SQL in its transaction. */
 export interface SagaUnit {
@@ -194,10 +200,15 @@ export class PostgresSagaStore implements SagaStore {
   }
 
   async history({ id, saga }: SagaRef): Promise<HistoryEntry[]> {
-    return this.#unit.query<{ at: number; kind: HistoryKind; step: string | null; detail: HistoryEntry['detail'] }>(
-      `SELECT ${millis('at')}, kind, step, detail FROM saga_history WHERE ${BY_REF} ORDER BY sequence`,
-      [id, saga],
-    );
+    return this.#unit.query<{
+      at: number;
+      kind: HistoryKind;
+      step: string | null;
+      detail: HistoryEntry['detail'];
+    }>(`SELECT ${millis('at')}, kind, step, detail FROM saga_history WHERE ${BY_REF} ORDER BY sequence`, [
+      id,
+      saga,
+    ]);
   }
 
   async countOpen(): Promise<SagaCount[]> {

@@ -8,7 +8,7 @@ import { SagaTimers } from './timers.ts';
 
 const order = (orderId: string): FulfilmentData => ({ orderId, total: 900, skus: ['A'] });
 
-function setUp({ batch = 100, maxFailures = 3 } = {}) {
+function setUp({ batch = 100, maxFailures = 3, settleMs = 0, ready = (): boolean => true } = {}) {
   const store = new InMemorySagaStore();
   const clock = new ManualClock(0);
   const sent: OutgoingSagaCommand[] = [];
@@ -28,6 +28,8 @@ function setUp({ batch = 100, maxFailures = 3 } = {}) {
     batch,
     maxFailures,
     maxSleepMs: 10_000,
+    settleMs,
+    ready,
     onError: (error) => errors.push(error),
   });
   const start = (id: string) => store.run(() => engine.start(fulfilment, id, order(id)));
@@ -105,6 +107,33 @@ describe('the timers of a process', () => {
       code: 'TIMER_FAILED',
       message: 'Its timer failed 3 times, last with Error: outbox closed',
     });
+    await timers.stop();
+  });
+
+  it('wait at the start, so that answers that are already there come first', async () => {
+    const { timers, clock, start, sent, reads } = setUp({ settleMs: 3_000 });
+    await start('o-1');
+    await clock.advance(60_000);
+    timers.start();
+    await clock.advance(2_999);
+    expect(reads).not.toHaveBeenCalled();
+    await clock.advance(1);
+    await until(() => sent.length === 2);
+    await timers.stop();
+  });
+
+  it('do not fire while no answer could arrive, and settle afterwards', async () => {
+    let connected = false;
+    const { timers, clock, start, sent, reads } = setUp({ settleMs: 1_000, ready: () => connected });
+    await start('o-1');
+    timers.start();
+    await clock.advance(120_000);
+    expect(reads).not.toHaveBeenCalled();
+    connected = true;
+    await clock.advance(1_400);
+    expect(reads).not.toHaveBeenCalled();
+    await clock.advance(100);
+    await until(() => sent.length === 2);
     await timers.stop();
   });
 

@@ -23,12 +23,23 @@ export interface SagaTimersOptions {
   readonly maxSleepMs?: number;
   /** A timer whose unit of work failed so often parks its instance. Default 10. */
   readonly maxFailures?: number;
+  /**
+   * Whether answers and events can arrive now: connected to the broker, and not far behind. While it is false no timer
+   * fires, because silence then says nothing about the receivers. Default: always true.
+   */
+  readonly ready?: () => boolean;
+  /**
+   * How long `ready` must have held before timers fire, also at the start, in milliseconds. Default 3,000. What has
+   * come while the process was down is taken first; a shorter one compensates sagas whose answer is already there.
+   */
+  readonly settleMs?: number;
   /** Told of every failure: of a timer (with its instance), or of reading them. */
   readonly onError: (error: unknown, ref?: SagaRef) => void;
 }
 
 const FAILURE_DELAY = { initialMs: 500, maxMs: 60_000 };
 const CONFLICT_DELAY_MS = 50;
+const READY_CHECK_MS = 500;
 
 interface Failure {
   readonly count: number;
@@ -47,11 +58,14 @@ export class SagaTimers {
   readonly #concurrency: number;
   readonly #maxSleepMs: number;
   readonly #maxFailures: number;
+  readonly #ready: () => boolean;
+  readonly #settleMs: number;
   readonly #onError: SagaTimersOptions['onError'];
   readonly #failures = new Map<string, Failure>();
+  #readySince: number | undefined;
   #wakeAt = Infinity;
   #sleep = new AbortController();
-  #stopped = false;
+  readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
   #stopListening: (() => void) | undefined;
 
@@ -63,6 +77,8 @@ export class SagaTimers {
     this.#concurrency = options.concurrency ?? 16;
     this.#maxSleepMs = options.maxSleepMs ?? 10_000;
     this.#maxFailures = options.maxFailures ?? 10;
+    this.#ready = options.ready ?? (() => true);
+    this.#settleMs = options.settleMs ?? 3_000;
     this.#onError = options.onError;
   }
 
@@ -75,7 +91,7 @@ export class SagaTimers {
 
   /** Stops, once the timers that are being fired have been. */
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stop.abort();
     this.#stopListening?.();
     this.#sleep.abort();
     await this.#running;
@@ -106,8 +122,14 @@ export class SagaTimers {
   }
 
   async #loop(): Promise<void> {
-    while (!this.#stopped) {
+    while (!this.#stop.signal.aborted) {
       this.#wakeAt = Infinity;
+      const heldUntil = this.#heldUntil();
+      if (heldUntil !== undefined) {
+        // Timers that are set meanwhile change nothing about that.
+        await this.#clock.sleep(heldUntil - this.#clock.now(), this.#stop.signal);
+        continue;
+      }
       let nextAt: number;
       try {
         ({ nextAt } = await this.fireDue());
@@ -120,8 +142,24 @@ export class SagaTimers {
     }
   }
 
+  /** When to ask again whether timers may fire; undefined if they may. */
+  #heldUntil(): number | undefined {
+    const now = this.#clock.now();
+    if (!this.#ready()) {
+      this.#readySince = undefined;
+      return now + READY_CHECK_MS;
+    }
+    this.#readySince ??= now;
+    const settledAt = this.#readySince + this.#settleMs;
+    return settledAt > now ? Math.min(settledAt, now + READY_CHECK_MS) : undefined;
+  }
+
   async #sleepUntilWake(): Promise<void> {
-    for (let now = this.#clock.now(); !this.#stopped && this.#wakeAt > now; now = this.#clock.now()) {
+    for (
+      let now = this.#clock.now();
+      !this.#stop.signal.aborted && this.#wakeAt > now;
+      now = this.#clock.now()
+    ) {
       this.#sleep = new AbortController();
       await this.#clock.sleep(this.#wakeAt - now, this.#sleep.signal);
     }
@@ -136,7 +174,10 @@ export class SagaTimers {
       const now = this.#clock.now();
       // Another unit of work was faster: the timer is most likely not due any more.
       if (error instanceof SagaVersionConflictError) {
-        this.#failures.set(key, { count: this.#failures.get(key)?.count ?? 0, notBefore: now + CONFLICT_DELAY_MS });
+        this.#failures.set(key, {
+          count: this.#failures.get(key)?.count ?? 0,
+          notBefore: now + CONFLICT_DELAY_MS,
+        });
         return;
       }
       this.#onError(error, timer);

@@ -176,14 +176,18 @@ class Play {
     if (draw < 0.4) this.#take({ type: 'reply', commandId: this.#someCommand(), ...this.#someReply() });
     else if (draw < 0.6) {
       // On time, too early, or with the clock of another machine.
-      this.#now = dice.chance(0.8) ? Math.max(this.#now, this.instance.dueAt ?? 0) : this.#now + dice.upTo(500);
+      this.#now = dice.chance(0.8)
+        ? Math.max(this.#now, this.instance.dueAt ?? 0)
+        : this.#now + dice.upTo(500);
       this.#take({ type: 'timer' });
     } else if (draw < 0.8) {
       const message = dice.chance(0.5) ? new First({ step: 'e' }) : new Second({ step: 'e' });
       this.#take({ type: 'event', id: `e-${dice.upTo(20)}`, message });
     } else if (draw < 0.88) this.#take({ type: 'retry' });
-    else if (draw < 0.93) this.#take({ type: 'cancel', reason: { code: 'cancelled', message: '' }, force: false });
-    else if (draw < 0.95) this.#take({ type: 'cancel', reason: { code: 'aborted', message: '' }, force: true });
+    else if (draw < 0.93)
+      this.#take({ type: 'cancel', reason: { code: 'cancelled', message: '' }, force: false });
+    else if (draw < 0.95)
+      this.#take({ type: 'cancel', reason: { code: 'aborted', message: '' }, force: true });
     else if (draw < 0.97) this.#take({ type: 'park', reason: { code: 'look', message: '' } });
     else this.#now += dice.upTo(3_000);
   }
@@ -197,7 +201,8 @@ class Play {
       else this.#take({ type: 'cancel', reason: { code: 'aborted', message: '' }, force: true });
     } else if (waiting === 'reply' && commandId !== null) {
       this.#take({ type: 'reply', commandId, outcome: 'ok', body: { ok: true } });
-    } else if (waiting === 'event') this.#take({ type: 'event', id: `kind-${round}`, message: new First({ step: 'e' }) });
+    } else if (waiting === 'event')
+      this.#take({ type: 'event', id: `kind-${round}`, message: new First({ step: 'e' }) });
     else {
       this.#now = Math.max(this.#now, this.instance.dueAt ?? 0);
       this.#take({ type: 'timer' });
@@ -207,10 +212,15 @@ class Play {
   #take(input: SagaInput): void {
     const before = freeze(this.instance);
     const after = transition(this.#definition, before, input, this.#now);
-    assert.deepEqual(transition(this.#definition, before, input, this.#now), after, 'the same again makes the same');
+    assert.deepEqual(
+      transition(this.#definition, before, input, this.#now),
+      after,
+      'the same again makes the same',
+    );
     this.#settle(after, input, before);
     if (input.type === 'cancel' && after.answer.outcome === 'accepted') this.#cancelAccepted = true;
-    if (this.#cancelAccepted) assert.notEqual(this.instance.status, 'completed', 'what is cancelled does not complete');
+    if (this.#cancelAccepted)
+      assert.notEqual(this.instance.status, 'completed', 'what is cancelled does not complete');
   }
 
   #settle(first: Transition<Data>, input: SagaInput = { type: 'retry' }, before?: SagaInstance<Data>): void {
@@ -222,7 +232,11 @@ class Play {
       else this.#undo(run.step);
       const result: SagaInput = this.#dice.chance(0.2)
         ? { type: 'run-refused', failure: { code: 'Refused', message: 'no' } }
-        : { type: 'ran', result: run.direction === 'forward' ? { trail: [...this.instance.data.trail, run.step] } : undefined };
+        : {
+            type: 'ran',
+            result:
+              run.direction === 'forward' ? { trail: [...this.instance.data.trail, run.step] } : undefined,
+          };
       const between = freeze(this.instance);
       const next = transition(this.#definition, between, result, this.#now);
       assertLawful(between, result, this.#now, next);
@@ -257,7 +271,8 @@ class Play {
     assert.ok(this.#forward.has(step), `${step} is undone, but was never done`);
     // Backwards: a step is undone before those that came before it.
     const last = this.#undone.at(-1);
-    if (last !== undefined) assert.ok(Number(step.slice(1)) <= Number(last.slice(1)), `${step} is undone after ${last}`);
+    if (last !== undefined)
+      assert.ok(Number(step.slice(1)) <= Number(last.slice(1)), `${step} is undone after ${last}`);
     this.#undone.push(step);
   }
 
@@ -321,32 +336,36 @@ describe('whatever happens, in whatever order', () => {
         for (const { kind } of play.history) reached.add(kind);
         reached.add(play.instance.status);
       } catch (error) {
-        throw new Error(`Seed ${seed}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+        throw new Error(`Seed ${seed}: ${error instanceof Error ? error.message : String(error)}`, {
+          cause: error,
+        });
       }
     }
   });
 
   it('and they have seen everything that can be in a history', () => {
-    expect([...reached].sort()).toEqual([
-      'compensated',
-      'compensating',
-      'completed',
-      'cancel-requested',
-      'event',
-      'event-buffered',
-      'event-ignored',
-      'failed',
-      'parked',
-      'ran',
-      'refused',
-      'replied',
-      'reply-ignored',
-      'resent',
-      'resumed',
-      'started',
-      'timed-out',
-      'undo-skipped',
-      'undone',
-    ].sort());
+    expect([...reached].sort()).toEqual(
+      [
+        'compensated',
+        'compensating',
+        'completed',
+        'cancel-requested',
+        'event',
+        'event-buffered',
+        'event-ignored',
+        'failed',
+        'parked',
+        'ran',
+        'refused',
+        'replied',
+        'reply-ignored',
+        'resent',
+        'resumed',
+        'started',
+        'timed-out',
+        'undo-skipped',
+        'undone',
+      ].sort(),
+    );
   });
 });

@@ -171,10 +171,15 @@ export function transition<D, A>(
  * The transition of an instance whose definition is not registered: it is parked, events are kept. Nothing else can
  * be said of it; once the version is registered again, an operator's retry goes on.
  */
-export function withoutDefinition<D>(instance: SagaInstance<D>, input: SagaInput, now: number): Transition<D> {
+export function withoutDefinition<D>(
+  instance: SagaInstance<D>,
+  input: SagaInput,
+  now: number,
+): Transition<D> {
   const { saga, version, status, step } = instance;
   const missing: DefinitionMissing = { outcome: 'definitionMissing', version };
-  const answer: SagaAnswer = input.type === 'cancel' || input.type === 'retry' ? missing : ignored('no definition');
+  const answer: SagaAnswer =
+    input.type === 'cancel' || input.type === 'retry' ? missing : ignored('no definition');
   if (hasEnded(instance)) return { instance, effects: [], history: [], answer };
   const reason = {
     code: 'DEFINITION_MISSING',
@@ -182,7 +187,12 @@ export function withoutDefinition<D>(instance: SagaInstance<D>, input: SagaInput
   };
   const history: HistoryEntry[] = [];
   if (input.type === 'reply') {
-    history.push({ at: now, kind: 'reply-ignored', step, detail: { outcome: input.outcome, why: reason.code } });
+    history.push({
+      at: now,
+      kind: 'reply-ignored',
+      step,
+      detail: { outcome: input.outcome, why: reason.code },
+    });
   }
   let buffer = instance.buffer;
   if (input.type === 'event' && buffer.length < MAX_BUFFERED_EVENTS) {
@@ -316,7 +326,11 @@ class Draft<D, A> {
         return;
       }
       this.#note('replied', step.name);
-      this.#stepDone(index, step, call(step, 'onReply', () => step.replied(this.#i.data, reply)));
+      this.#stepDone(
+        index,
+        step,
+        call(step, 'onReply', () => step.replied(this.#i.data, reply)),
+      );
       return;
     }
     const failure = readFailure(body);
@@ -333,7 +347,10 @@ class Draft<D, A> {
       return this.#compensate(reason);
     }
     // What was refused did not happen: there is nothing of this step to undo.
-    this.#goOn(index, call(step, `onRefused.${failure.code}`, () => handler(this.#i.data)));
+    this.#goOn(
+      index,
+      call(step, `onRefused.${failure.code}`, () => handler(this.#i.data)),
+    );
   }
 
   #onForwardFailure(index: number, step: CommandStep<D, A>, reason: SagaReason, retriable: boolean): void {
@@ -377,10 +394,13 @@ class Draft<D, A> {
       this.#goOn(index, next);
       return applied;
     }
-    const later = this.#definition.steps.slice(index + 1).some((each) => each.kind === 'wait' && awaits(each, type));
+    const later = this.#definition.steps
+      .slice(index + 1)
+      .some((each) => each.kind === 'wait' && awaits(each, type));
     if (!later) return refuse('no step still to come waits for it');
     if (i.buffer.some((each) => each.id === id)) return ignored('it is kept already');
-    if (i.buffer.length >= MAX_BUFFERED_EVENTS) return refuse(`${MAX_BUFFERED_EVENTS} early events are kept already`);
+    if (i.buffer.length >= MAX_BUFFERED_EVENTS)
+      return refuse(`${MAX_BUFFERED_EVENTS} early events are kept already`);
     this.#changed = true;
     i.buffer = [...i.buffer, { id, type, payload: message.payload }];
     this.#note('event-buffered', i.step, { type, eventId: id });
@@ -395,11 +415,17 @@ class Draft<D, A> {
       const { attempt } = i;
       if (i.direction === 'forward') {
         const step = this.#commandAt(this.#index());
-        this.#send(step.name, call(step, 'send', () => step.make(i.data)), step.policy.timeoutMs, attempt + 1);
+        this.#send(
+          step.name,
+          call(step, 'send', () => step.make(i.data)),
+          step.policy.timeoutMs,
+          attempt + 1,
+        );
       } else {
         this.#goBack(attempt + 1);
       }
-      if (this.#effects.some(({ type }) => type === 'send')) this.#note('resent', i.step, { attempt: i.attempt });
+      if (this.#effects.some(({ type }) => type === 'send'))
+        this.#note('resent', i.step, { attempt: i.attempt });
       return applied;
     }
     const index = i.direction === 'forward' ? this.#index() : -1;
@@ -410,7 +436,13 @@ class Draft<D, A> {
         message: `${waited.events.map(({ contract }) => contract.type).join(' or ')} did not come within ${waited.timeoutMs} ms`,
       };
       this.#note('timed-out', waited.name);
-      this.#fallBack(index, waited, 'onTimeout', waited.onTimeout ?? this.#defaultFallback(index, waited), reason);
+      this.#fallBack(
+        index,
+        waited,
+        'onTimeout',
+        waited.onTimeout ?? this.#defaultFallback(index, waited),
+        reason,
+      );
       return applied;
     }
     this.#onUnanswered();
@@ -440,14 +472,16 @@ class Draft<D, A> {
 
   #onCancel(reason: SagaReason, force: boolean): CancelAnswer {
     const i = this.#i;
-    if (i.status === 'completed' || i.status === 'compensated') return { outcome: 'alreadyEnded', status: i.status };
+    if (i.status === 'completed' || i.status === 'compensated')
+      return { outcome: 'alreadyEnded', status: i.status };
     if (i.direction === 'compensation') {
       if (i.status === 'parked' && force) return this.#skipUndo();
       return { outcome: 'alreadyCompensating', reason: i.reason ?? reason };
     }
     if (i.cancel !== null && i.waiting === 'reply') return { outcome: 'accepted', when: 'after-reply' };
     const index = this.#index();
-    if (!force && index >= this.#definition.cancellableUntil) return { outcome: 'tooLate', step: i.step ?? '' };
+    if (!force && index >= this.#definition.cancellableUntil)
+      return { outcome: 'tooLate', step: i.step ?? '' };
     this.#note('cancel-requested', i.step, { code: reason.code, message: reason.message });
     if (i.waiting === 'reply') {
       this.#changed = true;
@@ -504,7 +538,11 @@ class Draft<D, A> {
     if (this.#i.waiting !== 'action') return ignored('no local action is running');
     this.#i.waiting = null;
     const undo = this.#i.direction === 'compensation';
-    this.#note('refused', this.#i.step, { ...(undo && { undo }), code: failure.code, message: failure.message });
+    this.#note('refused', this.#i.step, {
+      ...(undo && { undo }),
+      code: failure.code,
+      message: failure.message,
+    });
     if (undo || this.#index() > this.#definition.pivot) this.#parkHere(reasonOf(failure));
     else this.#compensate(reasonOf(failure));
     return applied;
@@ -527,7 +565,12 @@ class Draft<D, A> {
     if (when !== undefined && !call(step, 'when', () => when(i.data))) return this.#goForward(index + 1);
     switch (step.kind) {
       case 'command':
-        return this.#send(step.name, call(step, 'send', () => step.make(i.data)), step.policy.timeoutMs, 1);
+        return this.#send(
+          step.name,
+          call(step, 'send', () => step.make(i.data)),
+          step.policy.timeoutMs,
+          1,
+        );
       case 'local':
         i.waiting = 'action';
         this.#effects.push({ type: 'run', step: step.name, direction: 'forward' });
@@ -663,7 +706,8 @@ class Draft<D, A> {
   /** The same command once more: the receiver recognises its id and, if it has handled it, answers as before. */
   #resend(message: AnyMessage, timeoutMs: number): void {
     const i = this.#i;
-    if (i.commandId === null) throw new TypeError(`Saga ${i.saga} of "${i.id}" waits for an answer to no command`);
+    if (i.commandId === null)
+      throw new TypeError(`Saga ${i.saga} of "${i.id}" waits for an answer to no command`);
     this.#changed = true;
     i.attempt += 1;
     i.dueAt = this.#now + timeoutMs;
@@ -756,7 +800,9 @@ class Draft<D, A> {
     return new SagaDefinitionFaultError(
       step ?? '',
       `${name} v${version}`,
-      new TypeError('the step is no longer what the instance was at: a changed definition needs a new version'),
+      new TypeError(
+        'the step is no longer what the instance was at: a changed definition needs a new version',
+      ),
     );
   }
 
@@ -777,7 +823,10 @@ class Draft<D, A> {
   }
 }
 
-function awaits(step: { readonly events: readonly { readonly contract: { readonly type: string } }[] }, type: string): boolean {
+function awaits(
+  step: { readonly events: readonly { readonly contract: { readonly type: string } }[] },
+  type: string,
+): boolean {
   return step.events.some(({ contract }) => contract.type === type);
 }
 

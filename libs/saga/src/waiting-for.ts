@@ -10,7 +10,8 @@ export function waitingFor<D, A>(
 ): string {
   const { status, step: name, attempt, parked, reason, endedAt, waiting, dueAt, cancel } = instance;
   const ago = (at: number): string => `${formatDurationMs(Math.max(0, now - at))} ago`;
-  const within = dueAt === null ? '' : dueAt <= now ? ', due now' : `, for ${formatDurationMs(dueAt - now)} more`;
+  const within =
+    dueAt === null ? '' : dueAt <= now ? ', due now' : `, for ${formatDurationMs(dueAt - now)} more`;
   if (status === 'completed') return `Nothing: it completed ${ago(endedAt ?? now)}.`;
   if (status === 'compensated') {
     return `Nothing: it was compensated ${ago(endedAt ?? now)} (${reason?.code ?? 'no reason kept'}).`;

@@ -4,15 +4,22 @@ import { bindSaga, SagaEngine, type OutgoingSagaCommand, type SagaReply } from '
 import { command, defineSaga } from '../src/definition.ts';
 import { SagaVersionConflictError } from '../src/saga.errors.ts';
 import { SagaTimers } from '../src/timers.ts';
-import { fulfilment, ReleaseStock, ReserveStock, ShipmentDispatched, type FulfilmentData } from './fixtures/fulfilment.ts';
+import {
+  fulfilment,
+  ReleaseStock,
+  ReserveStock,
+  ShipmentDispatched,
+  type FulfilmentData,
+} from './fixtures/fulfilment.ts';
 import { RecordedActions } from './fixtures/recorded-actions.ts';
 import { SagaDatabase } from './postgres.ts';
 
 let database: SagaDatabase;
-beforeEach(async () => {
+beforeAll(async () => {
   database = await SagaDatabase.create();
 });
-afterEach(() => database.drop());
+beforeEach(() => database.clear());
+afterAll(() => database.drop());
 
 const order = (orderId: string): FulfilmentData => ({ orderId, total: 900, skus: ['A'] });
 
@@ -70,7 +77,11 @@ describe('the engine on Postgres', () => {
     const message = new ShipmentDispatched({ shipmentId: 's', orderId: 'o-1', carrier: 'Post' });
     await database.run(() => engine.handleEvent({ id: 'e-1', message }));
     const shown = await database.run(() => engine.show(fulfilment, 'o-1'));
-    expect(shown).toMatchObject({ status: 'completed', data: { carrier: 'Post', confirmed: true }, correlationId: 'c' });
+    expect(shown).toMatchObject({
+      status: 'completed',
+      data: { carrier: 'Post', confirmed: true },
+      correlationId: 'c',
+    });
     expect(shown?.history.map(({ kind }) => kind)).toEqual([
       'started',
       'replied',
@@ -94,10 +105,15 @@ describe('the engine on Postgres', () => {
     const outcomes = await Promise.allSettled([unit(), unit(), unit()]);
     const failures = outcomes.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
     for (const failure of failures) expect(failure).toBeInstanceOf(SagaVersionConflictError);
-    const applied = outcomes.filter((each) => each.status === 'fulfilled' && each.value.outcome === 'applied');
+    const applied = outcomes.filter(
+      (each) => each.status === 'fulfilled' && each.value.outcome === 'applied',
+    );
     expect(applied).toHaveLength(1);
     await expect(unit()).resolves.toMatchObject({ outcome: 'ignored' });
-    await expect(database.run(() => engine.show(fulfilment, 'o-1'))).resolves.toMatchObject({ revision: 2, step: 'reserve' });
+    await expect(database.run(() => engine.show(fulfilment, 'o-1'))).resolves.toMatchObject({
+      revision: 2,
+      step: 'reserve',
+    });
   });
 
   it('fires each timer once, however many processes look', async () => {
@@ -105,7 +121,14 @@ describe('the engine on Postgres', () => {
     for (let n = 0; n < 40; n += 1) await database.run(() => engine.start(quick, `o-${n}`, order(`o-${n}`)));
     const errors: unknown[] = [];
     const processes = [1, 2, 3].map(
-      () => new SagaTimers({ engine, clock: systemClock, runUnit: database.run, onError: (error) => errors.push(error) }),
+      () =>
+        new SagaTimers({
+          engine,
+          clock: systemClock,
+          runUnit: database.run,
+          settleMs: 0,
+          onError: (error) => errors.push(error),
+        }),
     );
     const count = (of: typeof ReserveStock | typeof ReleaseStock): number =>
       sent.filter(({ command: message }) => message instanceof of).length;

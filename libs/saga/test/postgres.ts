@@ -19,7 +19,7 @@ const template = {
 
 /** A database with the sagas' tables, and the smallest unit of work: one transaction on one connection. */
 export class SagaDatabase {
-  readonly statements: string[] = [];
+  readonly statements: { readonly sql: string; readonly params: readonly unknown[] }[] = [];
   readonly store: PostgresSagaStore;
   readonly #database: TestDatabase;
   readonly #pool: Pool;
@@ -40,7 +40,7 @@ export class SagaDatabase {
   async query<R>(sql: string, params: unknown[] = []): Promise<R[]> {
     const client = this.#current.getStore();
     if (client === undefined) throw new Error('Outside a unit of work');
-    this.statements.push(sql);
+    this.statements.push({ sql, params });
     const { rows } = await client.query(sql, params);
     return rows as R[];
   }
@@ -60,6 +60,11 @@ export class SagaDatabase {
       client.release();
     }
   };
+
+  async clear(): Promise<void> {
+    await this.#pool.query('TRUNCATE saga_instances, saga_history');
+    this.statements.length = 0;
+  }
 
   async drop(): Promise<void> {
     await this.#pool.end();

@@ -67,6 +67,7 @@ export async function createService(parts: ServiceParts): Promise<RunningService
   });
   metrics.observeBroker(() => broker.health());
   try {
+    await parts.spec.http?.(app);
     await app.init();
   } catch (error) {
     await app.close().catch((closing: unknown) => logger.warn(`Closing after a failed start: ${errorMessage(closing)}`));

@@ -3,6 +3,7 @@ import type { ServiceManifest } from '@flotilla/contracts-protocol';
 import { FlotillaError } from '@flotilla/kernel';
 import { Module, type DynamicModule, type InjectionToken, type Type } from '@nestjs/common';
 import { MODULE_METADATA } from '@nestjs/common/constants.js';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { EntityTarget, MigrationInterface, ObjectLiteral } from 'typeorm';
 
 /** A saga of a service: injected, because its limits may come from the configuration. */
@@ -22,6 +23,8 @@ export interface ServiceSpec {
   /** Its migrations, in order. */
   readonly migrations?: readonly (new () => MigrationInterface)[];
   readonly sagas?: readonly SagaRegistration[];
+  /** Adds to the HTTP server what has to be there before the routes: plugins, documentation. */
+  readonly http?: (app: NestFastifyApplication) => Promise<void> | void;
 }
 
 const SERVICE_SPEC = 'flotilla:service-spec';

@@ -90,11 +90,11 @@ export class NatsConsumption implements Consumption {
   }
 
   async #stop(drainMs: number): Promise<void> {
+    this.#trimmer?.stop();
     // The runner first: it gives back what still arrives while the subscriptions end.
     const drained = this.#runner.stop(drainMs);
     await Promise.all(this.#loops.map((loop) => loop.stop()));
     await drained;
-    await this.#trimmer?.idle();
     this.#onStopped(this);
   }
 }

@@ -20,7 +20,8 @@ export class QueueTrimmer {
   readonly #o: QueueTrimmerOptions;
   #dueMs: number;
   #floor = 0;
-  #busy: Promise<void> | undefined;
+  #busy = false;
+  #stopped = false;
 
   constructor(options: QueueTrimmerOptions) {
     this.#o = options;
@@ -37,21 +38,29 @@ export class QueueTrimmer {
   /** Called regularly while connected; trims when it is time. */
   sweep(): void {
     const now = this.#o.clock.monotonicMs();
-    if (now < this.#dueMs || this.#busy !== undefined) return;
+    if (now < this.#dueMs || this.#busy || this.#stopped) return;
     this.#dueMs = now + this.#o.everyMs;
-    this.#busy = this.#trim()
-      .catch((error: unknown) => {
-        this.#o.log.warn(
-          { stream: this.#o.stream, error: errorMessage(error) },
-          'Handled messages could not be taken out of their queue; it is tried again',
-        );
-      })
-      .finally(() => (this.#busy = undefined));
+    this.#busy = true;
+    void this.#tryTrim();
   }
 
-  /** Waits for a trim that runs. */
-  async idle(): Promise<void> {
-    await this.#busy;
+  /** What is left is taken out by whoever consumes next; a trim that runs is not waited for. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async #tryTrim(): Promise<void> {
+    try {
+      await this.#trim();
+    } catch (error) {
+      if (this.#stopped) return;
+      this.#o.log.warn(
+        { stream: this.#o.stream, error: errorMessage(error) },
+        'Handled messages could not be taken out of their queue; it is tried again',
+      );
+    } finally {
+      this.#busy = false;
+    }
   }
 
   async #trim(): Promise<void> {

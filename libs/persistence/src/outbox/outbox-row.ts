@@ -71,8 +71,7 @@ export async function addToOutbox(
   const notified = options.relay
     ? client.send('SELECT pg_notify($1, $2)', [OUTBOX_CHANNEL, ''], 'flotilla_outbox_notify')
     : undefined;
-  const { rows } = await inserted;
-  await notified;
+  const [{ rows }] = await Promise.all([inserted, notified]);
   return (rows as { position: string }[]).map(({ position }, index) => {
     const { message } = prepared[index] as PreparedMessage;
     return { position, partition: partitions[index] as number, message, writtenAtMs: options.nowMs };

@@ -178,9 +178,10 @@ export class Lane {
     onWork();
     const results = await Promise.allSettled(members.map((submission) => this.#work(submission, 'none')));
     for (const [index, result] of results.entries()) {
-      if (result.status === 'rejected') throw result.reason;
-      settle(members[index] as Submission, result.value);
+      if (result.status === 'fulfilled') settle(members[index] as Submission, result.value);
     }
+    // Only now: who was answered must not run again.
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
     this.#assertHealthy();
     if (this.#connected().client.getTransactionStatus() === 'E') throw new Error('a statement of a member failed');
   }

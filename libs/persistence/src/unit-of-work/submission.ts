@@ -20,9 +20,10 @@ export interface RunOptions {
    */
   readonly locks?: readonly string[];
   /**
-   * The work reads and writes only rows that belong to its key and its locks, and makes no savepoints. Works of a group
-   * that all say so, and share neither, overlap: their statements travel together, which about doubles the throughput.
-   * When one of them fails after it has written, all of the group run again, one after another. Default false.
+   * The work reads and writes only rows that belong to its key and its locks, makes no savepoints, and writes with
+   * INSERT, UPDATE and DELETE, not by functions called in a SELECT. Works of a group that all say so, and share neither
+   * key nor lock, overlap: their statements travel together, which halves the cost of each. When one of them fails after
+   * it has written, those of its group run again, one after another. Default false.
    */
   readonly independent?: boolean;
 }

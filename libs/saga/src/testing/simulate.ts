@@ -14,7 +14,14 @@ import { formatDurationMs } from '@flotilla/kernel';
 import type { SagaDefinition } from '../definition.ts';
 import { drive, type Driven } from '../drive.ts';
 import type { HistoryEntry, SagaInstance } from '../instance.ts';
-import { startInstance, transition, type CancelAnswer, type RetryAnswer, type SagaInput, type Transition } from '../transition.ts';
+import {
+  startInstance,
+  transition,
+  type CancelAnswer,
+  type RetryAnswer,
+  type SagaInput,
+  type Transition,
+} from '../transition.ts';
 import { waitingFor } from '../waiting-for.ts';
 
 export interface SimulationOptions<A> {
@@ -39,14 +46,18 @@ type PartOf<T> = T extends readonly (infer E)[]
     ? { readonly [K in keyof T]?: PartOf<T[K]> }
     : T;
 
-type AnswerTo<C extends DurableCommandClass> = [ReplyOf<C>] extends [void | undefined] ? [] : [reply: ReplyOf<C>];
+type AnswerTo<C extends DurableCommandClass> = [ReplyOf<C>] extends [void | undefined]
+  ? []
+  : [reply: ReplyOf<C>];
 
 /**
  * A conversation with one saga, without broker, database or clock: each line is done in its order when the whole is
  * awaited, and an expectation that fails points at its own line. The saga's data goes through JSON at every step, as
  * it does in the database.
  */
-export class SagaSimulation<D, A, C extends DurableCommandClass = never> implements PromiseLike<SagaInstance<D>> {
+export class SagaSimulation<D, A, C extends DurableCommandClass = never> implements PromiseLike<
+  SagaInstance<D>
+> {
   readonly #definition: SagaDefinition<D, A>;
   readonly #actions: A | undefined;
   readonly #lines: { readonly at: Error; readonly run: () => unknown }[] = [];
@@ -58,7 +69,11 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
   #expected: InFlight | undefined;
   #done: Promise<SagaInstance<D>> | undefined;
 
-  constructor(definition: SagaDefinition<D, A>, data: D, { actions, id = 'saga-1', now = 0 }: SimulationOptions<A> = {}) {
+  constructor(
+    definition: SagaDefinition<D, A>,
+    data: D,
+    { actions, id = 'saga-1', now = 0 }: SimulationOptions<A> = {},
+  ) {
     this.#definition = definition;
     this.#actions = actions;
     this.#now = now;
@@ -69,7 +84,10 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
    * The saga has just sent this command, whose payload has at least these fields. The answers that follow are this
    * command's.
    */
-  expectCommand<N extends DurableCommandClass>(command: N, payload?: PartOf<PayloadOf<N>>): SagaSimulation<D, A, N> {
+  expectCommand<N extends DurableCommandClass>(
+    command: N,
+    payload?: PartOf<PayloadOf<N>>,
+  ): SagaSimulation<D, A, N> {
     this.#line(() => {
       const { type } = command.contract;
       const sent = this.#unexpected.shift();
@@ -102,7 +120,7 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
   event<E extends AnyMessageClass>(eventClass: E, payload: ConstructorParameters<E>[0]): this {
     // Each line of the conversation is an event of its own, so its id is fixed when the line is added.
     const id = `event-${this.#lines.length}`;
-    return this.#line(() => this.#input({ type: 'event', id, message: new eventClass(payload as never) }));
+    return this.#line(() => this.#input({ type: 'event', id, message: new eventClass(payload) }));
   }
 
   /** Time passes until the saga's timer fires. */
@@ -129,12 +147,18 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
 
   /** A customer asks to cancel. */
   cancel(reason = 'The customer cancelled', expected: CancelAnswer['outcome'] = 'accepted'): this {
-    return this.#operate({ type: 'cancel', reason: { code: 'cancelled', message: reason }, force: false }, expected);
+    return this.#operate(
+      { type: 'cancel', reason: { code: 'cancelled', message: reason }, force: false },
+      expected,
+    );
   }
 
   /** An operator aborts. */
   abort(reason = 'An operator aborted', expected: CancelAnswer['outcome'] = 'accepted'): this {
-    return this.#operate({ type: 'cancel', reason: { code: 'aborted', message: reason }, force: true }, expected);
+    return this.#operate(
+      { type: 'cancel', reason: { code: 'aborted', message: reason }, force: true },
+      expected,
+    );
   }
 
   /** An operator retries a parked saga. */
@@ -144,7 +168,7 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
 
   /** The saga's data has at least these fields now. */
   expectData(part: PartOf<D>): this {
-    return this.#line(() => assert.partialDeepStrictEqual(this.#current().data, part as D & object));
+    return this.#line(() => assert.partialDeepStrictEqual(this.#current().data, part));
   }
 
   /** It waits at this step, and nothing more was sent. */
@@ -236,7 +260,11 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
   async #settle(first: Transition<D>): Promise<Transition<D>['answer']> {
     const driven: Driven<D> = await drive(this.#definition, this.#actions as A, first, this.#now);
     const data = JSON.parse(JSON.stringify(driven.instance.data)) as D;
-    assert.deepEqual(data, driven.instance.data, 'The saga keeps its data as JSON, and this does not survive it');
+    assert.deepEqual(
+      data,
+      driven.instance.data,
+      'The saga keeps its data as JSON, and this does not survive it',
+    );
     this.#instance = { ...driven.instance, data, revision: driven.instance.revision + 1 };
     this.#history.push(...driven.history);
     for (const effect of driven.effects) {

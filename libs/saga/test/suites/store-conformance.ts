@@ -8,7 +8,12 @@ export interface StoreUnderTest {
 }
 
 const history = (...kinds: HistoryEntry['kind'][]): HistoryEntry[] =>
-  kinds.map((kind, index) => ({ at: 1_000, kind, step: index === 0 ? null : 'pack', detail: index === 0 ? null : { index } }));
+  kinds.map((kind, index) => ({
+    at: 1_000,
+    kind,
+    step: index === 0 ? null : 'pack',
+    detail: index === 0 ? null : { index },
+  }));
 
 export function instanceOf(changes: Partial<SagaInstance> = {}): SagaInstance {
   return {
@@ -88,7 +93,9 @@ export function storeConformance(make: () => Promise<StoreUnderTest>): void {
       updatedAt: 1_763_800_000_777,
       endedAt: 1_763_800_000_777,
     });
-    await expect(run(() => store.save(before, next, history('replied', 'undone', 'compensated')))).resolves.toBe(true);
+    await expect(
+      run(() => store.save(before, next, history('replied', 'undone', 'compensated'))),
+    ).resolves.toBe(true);
     await expect(run(() => store.load(before))).resolves.toEqual(next);
     const lines = await run(() => store.history(before));
     expect(lines.map(({ kind }) => kind)).toEqual(['started', 'replied', 'undone', 'compensated']);
@@ -99,7 +106,13 @@ export function storeConformance(make: () => Promise<StoreUnderTest>): void {
     await insert();
     const before = await run(() => store.load({ saga: 'orders', id: 'o-1' }));
     if (before === undefined) throw new Error('not stored');
-    await run(() => store.save(before, { ...before, revision: 2, status: 'parked', parked: { code: 'x', message: 'y', at: 5 } }, []));
+    await run(() =>
+      store.save(
+        before,
+        { ...before, revision: 2, status: 'parked', parked: { code: 'x', message: 'y', at: 5 } },
+        [],
+      ),
+    );
     await expect(run(() => store.load(before))).resolves.toMatchObject({
       data: before.data,
       status: 'parked',
@@ -110,7 +123,9 @@ export function storeConformance(make: () => Promise<StoreUnderTest>): void {
   it('refuses to write over a revision that it does not have, and writes nothing then', async () => {
     await insert();
     const stale = instanceOf({ revision: 7 });
-    await expect(run(() => store.save(stale, { ...stale, revision: 8, step: 'ship' }, history('replied')))).resolves.toBe(false);
+    await expect(
+      run(() => store.save(stale, { ...stale, revision: 8, step: 'ship' }, history('replied'))),
+    ).resolves.toBe(false);
     await expect(run(() => store.load(stale))).resolves.toEqual(instanceOf());
     await expect(run(() => store.history(stale))).resolves.toHaveLength(1);
   });
@@ -137,7 +152,8 @@ export function storeConformance(make: () => Promise<StoreUnderTest>): void {
       { saga: 'orders', id: 'c', dueAt: 1_000 },
       { saga: 'orders', id: 'b', dueAt: 2_000 },
     ]);
-    const claim = (id: string): Promise<SagaInstance | undefined> => run(() => store.claimDue({ saga: 'orders', id }, 2_000));
+    const claim = (id: string): Promise<SagaInstance | undefined> =>
+      run(() => store.claimDue({ saga: 'orders', id }, 2_000));
     await expect(claim('b')).resolves.toEqual(instanceOf({ id: 'b', dueAt: 2_000 }));
     await expect(claim('a')).resolves.toBeUndefined();
     await expect(claim('d')).resolves.toBeUndefined();
@@ -153,7 +169,10 @@ export function storeConformance(make: () => Promise<StoreUnderTest>): void {
       (await run(() => store.list(filter))).map(({ saga, id }) => `${saga} ${id}`);
     await expect(keys({})).resolves.toEqual(['returns 3', 'orders 3', 'orders 2', 'orders 1']);
     await expect(keys({ limit: 2 })).resolves.toEqual(['returns 3', 'orders 3']);
-    await expect(keys({ limit: 2, after: { saga: 'orders', id: '3' } })).resolves.toEqual(['orders 2', 'orders 1']);
+    await expect(keys({ limit: 2, after: { saga: 'orders', id: '3' } })).resolves.toEqual([
+      'orders 2',
+      'orders 1',
+    ]);
     await expect(keys({ saga: 'orders', status: 'open' })).resolves.toEqual(['orders 2', 'orders 1']);
     await expect(keys({ status: 'completed' })).resolves.toEqual(['orders 3']);
     await expect(run(() => store.countOpen())).resolves.toEqual(

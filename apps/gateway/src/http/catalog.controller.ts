@@ -1,0 +1,44 @@
+import { DefineProduct, GetProduct, ListProducts, type ProductView } from '@flotilla/contracts-catalog';
+import { formatMoney, parseAmountMinor } from '@flotilla/contracts-money';
+import { Controller, Req } from '@nestjs/common';
+import { CommandBus, QueryBus } from '@nestjs/cqrs';
+import type { FastifyRequest } from 'fastify';
+import { read } from './read-request.ts';
+import { Serves } from './route.ts';
+import { routes } from './routes.ts';
+
+@Controller()
+export class CatalogController {
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+  ) {}
+
+  @Serves(routes.listProducts)
+  async list(@Req() request: FastifyRequest) {
+    const page = await this.queries.execute(
+      new ListProducts(read('query', routes.listProducts.query, request.query)),
+    );
+    return { ...page, products: page.products.map(toProduct) };
+  }
+
+  @Serves(routes.getProduct)
+  async get(@Req() request: FastifyRequest) {
+    const { sku } = read('path', routes.getProduct.params, request.params);
+    return toProduct(await this.queries.execute(new GetProduct({ sku })));
+  }
+
+  @Serves(routes.defineProduct)
+  async define(@Req() request: FastifyRequest) {
+    const { sku } = read('path', routes.defineProduct.params, request.params);
+    const { name, kind, price } = read('body', routes.defineProduct.body, request.body);
+    const amountMinor = parseAmountMinor(price.amount, price.currency);
+    return this.commands.execute(
+      new DefineProduct({ sku, name, kind, price: { amountMinor, currency: price.currency } }),
+    );
+  }
+}
+
+function toProduct({ price, ...product }: ProductView) {
+  return { ...product, price: formatMoney(price) };
+}

@@ -1,0 +1,91 @@
+import { decimalMoney } from '@flotilla/contracts-money';
+import { orderStatus } from '@flotilla/contracts-orders';
+import { address } from '@flotilla/contracts-shipping';
+import { z } from 'zod';
+
+/** The most lines that one order may have. */
+export const MAX_LINES = 1_000;
+
+export const orderParams = z.strictObject({ id: z.uuid() });
+
+export const placeOrderBody = z.strictObject({
+  customerId: z.string().min(1).max(100).optional(),
+  email: z.email().max(254).optional(),
+  reference: z.string().min(1).max(100).optional(),
+  lines: z
+    .array(
+      z.strictObject({
+        sku: z.string().min(1).max(64),
+        quantity: z.int().min(1).max(1_000_000),
+        unitPrice: decimalMoney.strict().optional(),
+      }),
+    )
+    .min(1)
+    .max(MAX_LINES),
+  payment: z.strictObject({ token: z.string().min(1).max(200) }),
+  shipTo: address.strict(),
+});
+
+export const cancelOrderBody = z.strictObject({ reason: z.string().min(1).max(200).optional() }).optional();
+
+export const reviewOrderBody = z.strictObject({ decision: z.enum(['approve', 'reject']) });
+
+export const listOrdersQuery = z.strictObject({
+  customerId: z.string().min(1).max(100).optional(),
+  status: orderStatus.optional(),
+  cursor: z.string().max(200).optional(),
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+});
+
+export const acceptedOrder = z.object({ orderId: z.uuid(), status: orderStatus });
+
+export const timelineEntry = z.object({
+  position: z.int(),
+  at: z.iso.datetime(),
+  event: z.string(),
+  status: orderStatus,
+  detail: z.string().optional(),
+});
+
+const summary = z.object({
+  orderId: z.uuid(),
+  customerId: z.string(),
+  status: orderStatus,
+  rejectionReason: z.string().optional(),
+  reference: z.string().optional(),
+  total: decimalMoney,
+  shipTo: address,
+  trackingNumber: z.string().optional(),
+  payment: z.object({ authorised: decimalMoney, captured: decimalMoney, refunded: decimalMoney }),
+  placedAt: z.iso.datetime(),
+  updatedAt: z.iso.datetime(),
+});
+
+export const orderList = z.object({ orders: z.array(summary), nextCursor: z.string().optional() });
+
+export const order = summary.extend({
+  lines: z.array(
+    z.object({
+      sku: z.string(),
+      name: z.string(),
+      kind: z.enum(['stocked', 'charge']),
+      quantity: z.int(),
+      unitPrice: decimalMoney,
+    }),
+  ),
+  timeline: z.array(timelineEntry),
+});
+
+export const notifications = z.object({
+  notifications: z.array(
+    z.object({
+      notificationId: z.uuid(),
+      recipient: z.string(),
+      subject: z.string(),
+      body: z.string(),
+      status: z.enum(['queued', 'sent', 'failed']),
+      createdAt: z.iso.datetime(),
+      sentAt: z.iso.datetime().optional(),
+    }),
+  ),
+});
