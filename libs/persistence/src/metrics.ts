@@ -7,7 +7,11 @@ export type GroupOutcome = 'committed' | 'rolled_back' | 'failed';
  */
 export interface PersistenceMetrics {
   /** A transaction ended that carried `size` units of work. */
-  groupEnded?(group: { readonly size: number; readonly durationMs: number; readonly outcome: GroupOutcome }): void;
+  groupEnded?(group: {
+    readonly size: number;
+    readonly durationMs: number;
+    readonly outcome: GroupOutcome;
+  }): void;
   /** How many units of work wait for a connection, told when a group starts. */
   unitsWaiting?(count: number): void;
   /** The broker took a message, `ageMs` after it was handed over for publishing. */

@@ -122,7 +122,8 @@ function explainFailure(migration: MigrationClass): new () => MigrationInterface
     }
 
     async down(runner: QueryRunner): Promise<void> {
-      if (original.down === undefined) throw new MigrationFailedError(name, 'it cannot be undone (no down method)');
+      if (original.down === undefined)
+        throw new MigrationFailedError(name, 'it cannot be undone (no down method)');
       await original.down(runner);
     }
   };

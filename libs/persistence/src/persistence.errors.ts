@@ -67,7 +67,10 @@ export class UnitOfWorkOverloadedError extends FlotillaError {
 /** Thrown when work is given to a unit of work or an outbox that is closing. Code `PERSISTENCE_CLOSED`. */
 export class PersistenceClosedError extends FlotillaError {
   constructor(what: string) {
-    super('PERSISTENCE_CLOSED', `${what} is closed: the process is shutting down. Try again on another replica.`);
+    super(
+      'PERSISTENCE_CLOSED',
+      `${what} is closed: the process is shutting down. Try again on another replica.`,
+    );
   }
 }
 
@@ -146,7 +149,9 @@ export class UnstorableError extends FlotillaError {
 /** Thrown when options are wrong; the message lists every problem. Code `PERSISTENCE_OPTIONS`. */
 export class PersistenceOptionsError extends FlotillaError {
   constructor(what: string, problems: readonly string[]) {
-    super('PERSISTENCE_OPTIONS', `The options of ${what} are wrong: ${problems.join('; ')}`, { retry: 'never' });
+    super('PERSISTENCE_OPTIONS', `The options of ${what} are wrong: ${problems.join('; ')}`, {
+      retry: 'never',
+    });
   }
 }
 

@@ -77,14 +77,20 @@ export class Opened {
   }
 
   outbox(url: string, options: Omit<OutboxOptions, 'connection'>): Outbox {
-    return this.add(new Outbox({ ...options, connection: { url } }), (outbox) => outbox.close({ drainMs: 200 }));
+    return this.add(new Outbox({ ...options, connection: { url } }), (outbox) =>
+      outbox.close({ drainMs: 200 }),
+    );
   }
 
   /** A unit of work on a pool of its own, as each replica of a service has one. */
   async unitOfWork(
     url: string,
     options: Partial<UnitOfWorkOptions> & Partial<DataSourceOptions> = {},
-  ): Promise<{ readonly unitOfWork: UnitOfWork; readonly dataSource: DataSource; readonly log: RecordingLog }> {
+  ): Promise<{
+    readonly unitOfWork: UnitOfWork;
+    readonly dataSource: DataSource;
+    readonly log: RecordingLog;
+  }> {
     const dataSource = await this.dataSource({ poolSize: 6, ...options, url });
     const log = new RecordingLog();
     const unitOfWork = new UnitOfWork({ log, ...options, dataSource });

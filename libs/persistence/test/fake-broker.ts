@@ -1,5 +1,11 @@
 import { FlotillaError } from '@flotilla/kernel';
-import type { OutboxPublisher, OutgoingMessage, PublishReceipt, StreamState, StreamView } from '../src/index.ts';
+import type {
+  OutboxPublisher,
+  OutgoingMessage,
+  PublishReceipt,
+  StreamState,
+  StreamView,
+} from '../src/index.ts';
 
 interface Stored {
   readonly id: string;

@@ -63,7 +63,9 @@ it('says which migration failed, and keeps those before it', async () => {
 it('says at start what is missing', async () => {
   await migrate({ url: database.url });
   await expect(assertMigrated({ url: database.url, migrations })).rejects.toThrow(MigrationsPendingError);
-  await expect(assertMigrated({ url: database.url, migrations })).rejects.toThrow(/lacks 1 migration.*fleet migrate/);
+  await expect(assertMigrated({ url: database.url, migrations })).rejects.toThrow(
+    /lacks 1 migration.*fleet migrate/,
+  );
 });
 
 it('is loaded by Node from its sources, without a compiler', async () => {

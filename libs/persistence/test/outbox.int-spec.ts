@@ -63,10 +63,15 @@ describe('publishing from memory', () => {
     await unitOfWork.run(async () => requireUnitOfWork('This test').send(original));
     expect(await outbox.flush(5_000)).toBe(true);
     expect(sent).toEqual([original]);
-    expect(await rows('SELECT id, stream, sequence, published_at IS NOT NULL AS published, relay FROM outbox')).toEqual([
-      { id: original.id, stream: 'EVT_test', sequence: '1', published: true, relay: false },
-    ]);
-    expect(await outbox.stats()).toEqual({ oldestUnpublishedAgeMs: 0, unpublished: 0, refused: 0, buffered: 0 });
+    expect(
+      await rows('SELECT id, stream, sequence, published_at IS NOT NULL AS published, relay FROM outbox'),
+    ).toEqual([{ id: original.id, stream: 'EVT_test', sequence: '1', published: true, relay: false }]);
+    expect(await outbox.stats()).toEqual({
+      oldestUnpublishedAgeMs: 0,
+      unpublished: 0,
+      refused: 0,
+      buffered: 0,
+    });
   });
 
   it('publishes nothing of a unit that was rolled back', async () => {
@@ -309,7 +314,9 @@ describe('closing', () => {
 });
 
 describe('the reconciler', () => {
-  const publishSome = async (count: number): Promise<{ outbox: Outbox; unitOfWork: UnitOfWork; ids: string[] }> => {
+  const publishSome = async (
+    count: number,
+  ): Promise<{ outbox: Outbox; unitOfWork: UnitOfWork; ids: string[] }> => {
     const { unitOfWork, outbox } = await replica();
     await outbox.start(broker);
     const ids = await send(unitOfWork, numbered(count));

@@ -71,7 +71,9 @@ async function start(options: Partial<PersistenceModuleOptions> = {}): Promise<T
     log: new RecordingLog(),
     ...options,
   };
-  const app = await Test.createTestingModule({ imports: [PersistenceModule.forRoot(all), AccountsModule] }).compile();
+  const app = await Test.createTestingModule({
+    imports: [PersistenceModule.forRoot(all), AccountsModule],
+  }).compile();
   opened.add(app, () => app.close());
   return app.init();
 }
@@ -110,7 +112,9 @@ describe('with a migrated database', () => {
     const { repository, manager } = accounts;
     expect(await repository.find()).toEqual([]);
     await expect(repository.save({ id: 'a', balance: 1 })).rejects.toThrow(OutsideUnitOfWorkError);
-    await expect(manager.delete(Account, { id: 'a' })).rejects.toThrow(/delete\(\) of the entity manager needs a unit/);
+    await expect(manager.delete(Account, { id: 'a' })).rejects.toThrow(
+      /delete\(\) of the entity manager needs a unit/,
+    );
     await expect(
       repository.createQueryBuilder().insert().values({ id: 'a', balance: 1 }).execute(),
     ).rejects.toMatchObject({ code: 'OUTSIDE_UNIT_OF_WORK' });
@@ -165,7 +169,13 @@ it('takes its options from other providers', async () => {
       PersistenceModule.forRootAsync({
         entities: [Account],
         inject: ['URL'],
-        imports: [{ module: class Config {}, providers: [{ provide: 'URL', useValue: database.url }], exports: ['URL'] }],
+        imports: [
+          {
+            module: class Config {},
+            providers: [{ provide: 'URL', useValue: database.url }],
+            exports: ['URL'],
+          },
+        ],
         useFactory: (url: string) => ({ url, migrations, onStart: 'run', log: new RecordingLog() }),
       }),
       AccountsModule,

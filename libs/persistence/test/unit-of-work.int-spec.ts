@@ -31,7 +31,9 @@ beforeEach(async () => {
   database = await opened.database();
   ({ unitOfWork, dataSource } = await opened.unitOfWork(database.url));
   await unitOfWork.run(async () => {
-    await unit().query('CREATE TABLE account (id text PRIMARY KEY, balance int NOT NULL CHECK (balance >= 0))');
+    await unit().query(
+      'CREATE TABLE account (id text PRIMARY KEY, balance int NOT NULL CHECK (balance >= 0))',
+    );
   });
 });
 
@@ -56,7 +58,9 @@ const outboxIds = async (): Promise<string[]> =>
   (await rows<{ id: string }>('SELECT id FROM outbox ORDER BY position')).map(({ id }) => id);
 
 const inboxIds = async (): Promise<string[]> =>
-  (await rows<{ message_id: string }>('SELECT message_id FROM inbox ORDER BY 1')).map((row) => row.message_id);
+  (await rows<{ message_id: string }>('SELECT message_id FROM inbox ORDER BY 1')).map(
+    (row) => row.message_id,
+  );
 
 /** Units that wait for each other's start, so that they are in one group. */
 const together = <T>(works: readonly (() => Promise<T>)[]): Promise<PromiseSettledResult<T>[]> =>
@@ -81,9 +85,9 @@ describe('run', () => {
     });
     expect(result).toBe('done');
     expect(await accounts()).toEqual(['a']);
-    expect(await rows('SELECT id, key, subject, headers, body, partition, published_at, relay FROM outbox')).toEqual([
-      { ...sent, partition: expect.any(Number) as number, published_at: null, relay: true },
-    ]);
+    expect(
+      await rows('SELECT id, key, subject, headers, body, partition, published_at, relay FROM outbox'),
+    ).toEqual([{ ...sent, partition: expect.any(Number) as number, published_at: null, relay: true }]);
   });
 
   it('leaves nothing behind when the work throws', async () => {
@@ -134,13 +138,14 @@ describe('run', () => {
 
   it('undoes a member that throws and commits the others of its group', async () => {
     const results = await together(
-      ['a', 'b', 'c', 'd'].map((id) => () =>
-        unitOfWork.run(async () => {
-          await addAccount(id);
-          unit().send(message(id, { id }));
-          if (id === 'b') throw new Error('b fails');
-          if (id === 'c') await addAccount('a');
-        }),
+      ['a', 'b', 'c', 'd'].map(
+        (id) => () =>
+          unitOfWork.run(async () => {
+            await addAccount(id);
+            unit().send(message(id, { id }));
+            if (id === 'b') throw new Error('b fails');
+            if (id === 'c') await addAccount('a');
+          }),
       ),
     );
     expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected', 'fulfilled']);
@@ -152,11 +157,14 @@ describe('run', () => {
 
   it('does not let a member that swallows a failed statement pass for a success', async () => {
     const results = await together(
-      ['a', 'b', 'c'].map((id) => () =>
-        unitOfWork.run(async () => {
-          if (id !== 'b') return addAccount(id);
-          await unit().query('SELECT 1 / 0').catch(() => 'swallowed');
-        }),
+      ['a', 'b', 'c'].map(
+        (id) => () =>
+          unitOfWork.run(async () => {
+            if (id !== 'b') return addAccount(id);
+            await unit()
+              .query('SELECT 1 / 0')
+              .catch(() => 'swallowed');
+          }),
       ),
     );
     expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
@@ -171,11 +179,12 @@ describe('run', () => {
       );
     });
     const results = await together(
-      ['a', 'b', 'c'].map((id) => () =>
-        unitOfWork.run(async () => {
-          await unit().query('INSERT INTO entry VALUES ($1)', [id]);
-          if (id !== 'b') await addAccount(id);
-        }),
+      ['a', 'b', 'c'].map(
+        (id) => () =>
+          unitOfWork.run(async () => {
+            await unit().query('INSERT INTO entry VALUES ($1)', [id]);
+            if (id !== 'b') await addAccount(id);
+          }),
       ),
     );
     expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
@@ -271,7 +280,9 @@ describe('run', () => {
 
   it('says what to do when something is sent outside a unit of work', () => {
     expect(() => requireUnitOfWork('Publishing OrderPlaced')).toThrow(OutsideUnitOfWorkError);
-    expect(() => requireUnitOfWork('Publishing OrderPlaced')).toThrow(/^Publishing OrderPlaced needs a unit of work/);
+    expect(() => requireUnitOfWork('Publishing OrderPlaced')).toThrow(
+      /^Publishing OrderPlaced needs a unit of work/,
+    );
   });
 
   it('refuses a message that Postgres cannot store when it is sent, not at the commit of the group', async () => {
@@ -308,9 +319,12 @@ describe('run', () => {
     expect(await accounts()).toEqual([]);
   });
 
-  it.each(['COMMIT', 'ROLLBACK', 'BEGIN', 'start transaction', 'END'])('refuses %s in a unit', async (sql) => {
-    await expect(unitOfWork.run(() => unit().query(sql))).rejects.toThrow(TransactionControlError);
-  });
+  it.each(['COMMIT', 'ROLLBACK', 'BEGIN', 'start transaction', 'END'])(
+    'refuses %s in a unit',
+    async (sql) => {
+      await expect(unitOfWork.run(() => unit().query(sql))).rejects.toThrow(TransactionControlError);
+    },
+  );
 
   it("lets TypeORM's own transactions be savepoints of the unit", async () => {
     await unitOfWork.run(async () => {
@@ -365,7 +379,9 @@ describe('independent works', () => {
         unitOfWork.run(
           async () => {
             // Lost updates, if two of them overlapped.
-            const [row] = await unit().query<{ balance: number }>("SELECT balance FROM account WHERE id = 'hot'");
+            const [row] = await unit().query<{ balance: number }>(
+              "SELECT balance FROM account WHERE id = 'hot'",
+            );
             await unit().query("UPDATE account SET balance = $1 WHERE id = 'hot'", [(row?.balance ?? 0) + 1]);
           },
           { key: id, locks: ['hot', `own ${index}`], independent },
@@ -378,40 +394,47 @@ describe('independent works', () => {
   it('refuse without disturbing the others when they have written nothing', async () => {
     const runs = new Map<string, number>();
     const results = await together(
-      numbered(8).map((id, index) => () =>
-        unitOfWork.process(
-          { consumer: 'test', messageId: id, key: id },
-          async () => {
-            runs.set(id, (runs.get(id) ?? 0) + 1);
-            await unit().query('SELECT 1');
-            if (index === 3) throw new BusinessError('test.Open.v1', 'NoFunds', {});
-            await addAccount(id);
-          },
-          { independent, onRefusal: (error) => unit().remember(error.code) },
-        ),
+      numbered(8).map(
+        (id, index) => () =>
+          unitOfWork.process(
+            { consumer: 'test', messageId: id, key: id },
+            async () => {
+              runs.set(id, (runs.get(id) ?? 0) + 1);
+              await unit().query('SELECT 1');
+              if (index === 3) throw new BusinessError('test.Open.v1', 'NoFunds', {});
+              await addAccount(id);
+            },
+            { independent, onRefusal: (error) => unit().remember(error.code) },
+          ),
       ),
     );
     expect(results.filter(({ status }) => status === 'rejected')).toHaveLength(1);
     expect(await accounts()).toHaveLength(7);
     expect(new Set(runs.values())).toEqual(new Set([1]));
-    expect(await unitOfWork.findProcessed({ consumer: 'test', messageId: 'n3' })).toEqual({ reply: 'NoFunds' });
+    expect(await unitOfWork.findProcessed({ consumer: 'test', messageId: 'n3' })).toEqual({
+      reply: 'NoFunds',
+    });
   });
 
   it('run again in sequence when one fails that has written, and nothing of it remains', async () => {
     const results = await together(
-      numbered(12).map((id, index) => () =>
-        unitOfWork.process(
-          { consumer: 'test', messageId: id, key: id },
-          async () => {
-            if (index === 2) throw new Error('fails before it writes');
-            await addAccount(id);
-            unit().send(message(id, { id }));
-            if (index === 5) throw new Error('fails after it has written');
-            if (index === 7) await unit().query('SELECT 1 / 0');
-            if (index === 9) await unit().query('SELECT 1 / 0').catch(() => 'swallowed');
-          },
-          { independent },
-        ),
+      numbered(12).map(
+        (id, index) => () =>
+          unitOfWork.process(
+            { consumer: 'test', messageId: id, key: id },
+            async () => {
+              if (index === 2) throw new Error('fails before it writes');
+              await addAccount(id);
+              unit().send(message(id, { id }));
+              if (index === 5) throw new Error('fails after it has written');
+              if (index === 7) await unit().query('SELECT 1 / 0');
+              if (index === 9)
+                await unit()
+                  .query('SELECT 1 / 0')
+                  .catch(() => 'swallowed');
+            },
+            { independent },
+          ),
       ),
     );
     const failed = results.flatMap(({ status }, index) => (status === 'rejected' ? [index] : []));
@@ -424,14 +447,15 @@ describe('independent works', () => {
 
   it('make no savepoints, because these would undo what others did', async () => {
     const results = await together(
-      ['a', 'b'].map((id) => () =>
-        unitOfWork.run(
-          async () => {
-            await addAccount(id);
-            if (id === 'b') await unit().manager.transaction(() => addAccount('c'));
-          },
-          { key: id, independent },
-        ),
+      ['a', 'b'].map(
+        (id) => () =>
+          unitOfWork.run(
+            async () => {
+              await addAccount(id);
+              if (id === 'b') await unit().manager.transaction(() => addAccount('c'));
+            },
+            { key: id, independent },
+          ),
       ),
     );
     // Run in sequence, after the failure, its savepoint is fine.
@@ -492,7 +516,10 @@ describe('process', () => {
       }),
     ).rejects.toThrow('first');
     expect(await inboxIds()).toEqual([]);
-    expect(await unitOfWork.process(entry, async () => 'second')).toEqual({ duplicate: false, result: 'second' });
+    expect(await unitOfWork.process(entry, async () => 'second')).toEqual({
+      duplicate: false,
+      result: 'second',
+    });
   });
 
   it('refuses the same message id with another payload', async () => {
@@ -522,7 +549,11 @@ describe('process', () => {
           },
         },
       );
-    const results = await Promise.allSettled([refuse('a'), unitOfWork.run(() => addAccount('b')), refuse('c')]);
+    const results = await Promise.allSettled([
+      refuse('a'),
+      unitOfWork.run(() => addAccount('b')),
+      refuse('c'),
+    ]);
     expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'rejected']);
     expect(results[0]).toMatchObject({ reason: { code: 'NoFunds' } });
     expect(await accounts()).toEqual(['b']);
@@ -587,7 +618,10 @@ describe('failures', () => {
     await cutConnections();
     cut.resolve();
     for (const result of await results) {
-      expect(result).toMatchObject({ status: 'rejected', reason: { code: 'UNIT_OF_WORK_FAILED', retry: 'later' } });
+      expect(result).toMatchObject({
+        status: 'rejected',
+        reason: { code: 'UNIT_OF_WORK_FAILED', retry: 'later' },
+      });
       expect((result as PromiseRejectedResult).reason).toBeInstanceOf(UnitOfWorkFailedError);
     }
     expect(await accounts()).toEqual([]);
@@ -650,7 +684,9 @@ describe('failures', () => {
 
   it('refuses more than it may queue', async () => {
     const small = await opened.unitOfWork(database.url, { maxQueued: 3, lanes: 1 });
-    const results = await together(Array.from({ length: 5 }, () => () => small.unitOfWork.run(async () => 1)));
+    const results = await together(
+      Array.from({ length: 5 }, () => () => small.unitOfWork.run(async () => 1)),
+    );
     expect(results.map(({ status }) => status)).toEqual([
       'fulfilled',
       'fulfilled',

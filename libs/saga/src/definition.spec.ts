@@ -106,7 +106,7 @@ describe('a definition', () => {
         },
       }),
       // @ts-expect-error the actions have no such method
-      local('act', { run: async (data, actions) => (await actions.nothing(), data) }),
+      local('act', { run: async (data, { nothing }: { nothing: () => void }) => (nothing(), data) }),
       waitFor('event', [ShipmentDispatched, OrderReviewed], {
         instanceOf: ({ orderId }) => orderId,
         // @ts-expect-error only one of the two events has it

@@ -19,6 +19,11 @@ export interface SagaReason {
   readonly data?: unknown;
 }
 
+/** The reason that a failure or an error gives, as plain data. */
+export function reasonOf({ code, message, data }: SagaReason): SagaReason {
+  return { code, message, ...(data !== undefined && { data }) };
+}
+
 /** What {@link abort} makes: the saga stops here and compensates. */
 export class SagaAbort {
   readonly reason: SagaReason;

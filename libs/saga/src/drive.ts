@@ -1,5 +1,5 @@
 import { BusinessError } from '@flotilla/contracts-protocol';
-import type { SagaDefinition } from './definition.ts';
+import { reasonOf, type SagaDefinition } from './definition.ts';
 import type { SagaInput, SagaEffect, Transition } from './transition.ts';
 import { transition } from './transition.ts';
 
@@ -56,8 +56,7 @@ async function runAction<D, A>(
     }
   } catch (error) {
     if (!(error instanceof BusinessError)) throw error;
-    const { code, message, data: detail }: BusinessError = error;
-    return { type: 'run-refused', failure: { code, message, ...(detail !== undefined && { data: detail }) } };
+    return { type: 'run-refused', failure: reasonOf(error) };
   }
   throw new TypeError(
     `Saga ${definition.name} v${definition.version}: "${name}" has no local action (${direction})`,

@@ -7,6 +7,7 @@ import {
 } from '@flotilla/contracts-protocol';
 import { backoffDelayMs } from '@flotilla/kernel';
 import {
+  reasonOf,
   SagaAbort,
   SagaPark,
   type CommandCompensation,
@@ -828,10 +829,6 @@ function awaits(
   type: string,
 ): boolean {
   return step.events.some(({ contract }) => contract.type === type);
-}
-
-function reasonOf({ code, message, data }: SagaReason): SagaReason {
-  return { code, message, ...(data !== undefined && { data }) };
 }
 
 /** Calls a function of the definition; what it throws is a fault of the definition at this step. */

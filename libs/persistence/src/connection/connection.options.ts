@@ -20,7 +20,9 @@ export interface DatabaseConnection {
 }
 
 /** The part of a connection's configuration that pg takes, the same for every connection of this library. */
-export function clientConfig(options: DatabaseConnection): Record<string, unknown> & { connectionString: string } {
+export function clientConfig(
+  options: DatabaseConnection,
+): Record<string, unknown> & { connectionString: string } {
   return {
     connectionString: options.url,
     ...(options.ssl !== undefined && { ssl: options.ssl }),

@@ -2,9 +2,11 @@ import { DataSource, type EntitySchema } from 'typeorm';
 import { clientConfig, type DatabaseConnection } from './connection.options.ts';
 import { PipelinedClient } from './pipelined-client.ts';
 
+/** Entity classes or schemas. */
+export type Entities = readonly ((abstract new (...parameters: never[]) => object) | EntitySchema)[];
+
 export interface DataSourceOptions extends DatabaseConnection {
-  /** Entity classes or schemas. */
-  readonly entities?: readonly (Function | EntitySchema)[];
+  readonly entities?: Entities;
   /**
    * Connections at most. Default 10. Units of work take up to `lanes` of them; what is left serves reads outside
    * units of work.

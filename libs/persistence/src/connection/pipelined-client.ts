@@ -21,27 +21,31 @@ type Rows = QueryResult<QueryResultRow>;
  */
 export class PipelinedClient extends Client {
   #corked = false;
-  #lost: unknown;
+  #lost: Error | undefined;
   /** Sees each statement given to `query` before it is sent; what it throws, the statement fails with. */
   guard: ((text: string) => void) | undefined;
   readonly #address: DatabaseAddress;
 
   constructor(config?: string | ClientConfig) {
-    super(typeof config === 'string' ? { connectionString: config, pipeline: true } : { ...config, pipeline: true });
+    super(
+      typeof config === 'string'
+        ? { connectionString: config, pipeline: true }
+        : { ...config, pipeline: true },
+    );
     this.#address = { database: this.database ?? '', host: this.host, port: this.port };
-    const lose = (error: unknown): void => {
+    const lose = (error: Error): void => {
       this.#lost ??= error;
     };
     this.on('error', lose);
     this.on('end', () => lose(new Error('The connection was closed')));
     // The server says why it ends a connection before it does.
-    this.connection.on('errorMessage', (message: { readonly severity?: string }) => {
+    this.connection.on('errorMessage', (message: Error & { readonly severity?: string }) => {
       if (message.severity === 'FATAL' || message.severity === 'PANIC') lose(message);
     });
   }
 
   /** Why the connection can no longer be used; undefined while it can. */
-  get lost(): unknown {
+  get lost(): Error | undefined {
     return this.#lost;
   }
 
@@ -55,6 +59,11 @@ export class PipelinedClient extends Client {
   send(text: string, values?: readonly unknown[], name?: string): Promise<Rows> {
     this.#cork();
     return super.query({ text, ...(values && { values: [...values] }), ...(name && { name }) });
+  }
+
+  /** As `query`, with rows of a type. */
+  ask<R>(text: string, values: readonly unknown[]): Promise<{ readonly rows: R[] }> {
+    return this.#query([text, values]) as Promise<{ readonly rows: R[] }>;
   }
 
   /** As pg's, for text and values. The signature is `never` only because it stands for all of pg's overloads. */
@@ -71,7 +80,7 @@ export class PipelinedClient extends Client {
     try {
       this.guard?.(text);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
     const parameters = Array.isArray(values) && values.length > 0 ? (values as unknown[]) : undefined;
     const result = this.send(text, parameters, parameters && names.nameOf(text));
@@ -101,7 +110,10 @@ async function explained(result: Promise<Rows>): Promise<Rows> {
   }
 }
 
-async function traced(result: Promise<Rows>, span: ReturnType<typeof startStatementSpan> & object): Promise<Rows> {
+async function traced(
+  result: Promise<Rows>,
+  span: ReturnType<typeof startStatementSpan> & object,
+): Promise<Rows> {
   try {
     const rows = await result;
     endStatementSpan(span);

@@ -39,7 +39,12 @@ export async function enterInbox(
     'flotilla_enter',
   );
   const known = new Map<string, KnownMessage>();
-  for (const row of rows as { consumer: string; message_id: string; payload_hash: string | null; reply: unknown }[]) {
+  for (const row of rows as {
+    consumer: string;
+    message_id: string;
+    payload_hash: string | null;
+    reply: unknown;
+  }[]) {
     known.set(inboxKey({ consumer: row.consumer, messageId: row.message_id }), {
       payloadHash: row.payload_hash,
       reply: row.reply,

@@ -48,8 +48,12 @@ export class CreateInboxAndOutbox1700000000000 implements MigrationInterface {
     await runner.query(`
       COMMENT ON TABLE outbox IS
         'Messages to publish, and published ones until they are old. One partition per day (UTC).'`);
-    await runner.query(`COMMENT ON COLUMN outbox.relay IS 'No process has the message in memory: relay it at once.'`);
-    await runner.query(`COMMENT ON COLUMN outbox.error IS 'Why the broker refused the message; tried again now and then.'`);
+    await runner.query(
+      `COMMENT ON COLUMN outbox.relay IS 'No process has the message in memory: relay it at once.'`,
+    );
+    await runner.query(
+      `COMMENT ON COLUMN outbox.error IS 'Why the broker refused the message; tried again now and then.'`,
+    );
 
     // Takes the locks in one order, then looks the messages up. Each statement of the function sees what was committed
     // before it: also what the one that held a lock until now has committed. Table scans are off, because the plan is

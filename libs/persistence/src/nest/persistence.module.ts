@@ -1,8 +1,8 @@
 import { Logger, Module, type DynamicModule, type InjectionToken, type Provider } from '@nestjs/common';
 import { getEntityManagerToken, getRepositoryToken } from '@nestjs/typeorm';
 import type { Clock } from '@flotilla/kernel';
-import { DataSource, type EntitySchema } from 'typeorm';
-import { createDataSource, type DataSourceOptions } from '../connection/data-source.ts';
+import { DataSource } from 'typeorm';
+import { createDataSource, type DataSourceOptions, type Entities } from '../connection/data-source.ts';
 import type { PersistenceLog } from '../log.ts';
 import type { PersistenceMetrics } from '../metrics.ts';
 import { assertMigrated, migrate, type MigrationClass } from '../migrate.ts';
@@ -14,10 +14,8 @@ import { UnitOfWork } from '../unit-of-work/unit-of-work.ts';
 import { PersistenceRuntime } from './persistence-runtime.ts';
 import { transactionalManager, transactionalRepository } from './transactional-repository.ts';
 
-/** Entity classes or schemas. */
-export type Entities = readonly (Function | EntitySchema)[];
-
-export interface PersistenceOptions extends Omit<DataSourceOptions, 'entities'>, UnitOfWorkLimits, OutboxLimits {
+export interface PersistenceOptions
+  extends Omit<DataSourceOptions, 'entities'>, UnitOfWorkLimits, OutboxLimits {
   /** The service's own migrations; those of the chassis come before them. Default none. */
   readonly migrations?: readonly MigrationClass[];
   /**
@@ -74,13 +72,11 @@ export class PersistenceModule {
 Module({})(PersistenceModule);
 
 function dynamicModule(entities: Entities, options: Provider): DynamicModule {
-  const repositories = entities.map(
-    (entity): Provider => ({
-      provide: getRepositoryToken(entity),
-      useFactory: (dataSource: DataSource) => transactionalRepository(dataSource, entity),
-      inject: [DataSource],
-    }),
-  );
+  const repositories = entities.map((entity): Provider => ({
+    provide: getRepositoryToken(entity),
+    useFactory: (dataSource: DataSource) => transactionalRepository(dataSource, entity),
+    inject: [DataSource],
+  }));
   const providers: Provider[] = [
     {
       provide: DataSource,
@@ -94,7 +90,8 @@ function dynamicModule(entities: Entities, options: Provider): DynamicModule {
     },
     {
       provide: Outbox,
-      useFactory: (given: PersistenceOptions) => new Outbox({ ...given, connection: given, log: logOf(given) }),
+      useFactory: (given: PersistenceOptions) =>
+        new Outbox({ ...given, connection: given, log: logOf(given) }),
       inject: [OPTIONS],
     },
     {
@@ -110,7 +107,12 @@ function dynamicModule(entities: Entities, options: Provider): DynamicModule {
     },
     {
       provide: PersistenceRuntime,
-      useFactory: (given: PersistenceOptions, dataSource: DataSource, unitOfWork: UnitOfWork, outbox: Outbox) =>
+      useFactory: (
+        given: PersistenceOptions,
+        dataSource: DataSource,
+        unitOfWork: UnitOfWork,
+        outbox: Outbox,
+      ) =>
         new PersistenceRuntime({
           dataSource,
           unitOfWork,

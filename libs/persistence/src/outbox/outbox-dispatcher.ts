@@ -1,4 +1,11 @@
-import { backoffDelayMs, errorCode, errorMessage, PARTITIONS, type Clock, type TimerHandle } from '@flotilla/kernel';
+import {
+  backoffDelayMs,
+  errorCode,
+  errorMessage,
+  PARTITIONS,
+  type Clock,
+  type TimerHandle,
+} from '@flotilla/kernel';
 import type { PersistenceLog } from '../log.ts';
 import type { PersistenceMetrics } from '../metrics.ts';
 import { retryAdvice } from '../persistence.errors.ts';
@@ -107,7 +114,9 @@ export class OutboxDispatcher {
 
   /** Partitions of which some messages are only in the table, with a number to give to {@link caughtUp}. */
   get spilled(): ReadonlyMap<number, number> {
-    return new Map(this.#spilled.flatMap((count, partition) => (count > 0 ? [[partition, count] as const] : [])));
+    return new Map(
+      this.#spilled.flatMap((count, partition) => (count > 0 ? [[partition, count] as const] : [])),
+    );
   }
 
   /**
@@ -216,7 +225,9 @@ export class OutboxDispatcher {
     try {
       await this.#options.refuse(entry.row, `${errorCode(error)}: ${errorMessage(error)}`);
     } catch (markError) {
-      this.#options.log.warn(`The refusal of message ${id} could not be written down: ${errorMessage(markError)}`);
+      this.#options.log.warn(
+        `The refusal of message ${id} could not be written down: ${errorMessage(markError)}`,
+      );
     }
     if (this.#closed) return;
     this.#held.delete(entry.row.position);
@@ -226,7 +237,10 @@ export class OutboxDispatcher {
 
   #rest(chain: Chain, entry: Entry, error: unknown): void {
     const { limits, clock, log } = this.#options;
-    const delayMs = backoffDelayMs(entry.attempts, { initialMs: limits.retryInitialMs, maxMs: limits.retryMaxMs });
+    const delayMs = backoffDelayMs(entry.attempts, {
+      initialMs: limits.retryInitialMs,
+      maxMs: limits.retryMaxMs,
+    });
     // When the broker is away everything rests: one line for the first is enough.
     if (this.#resting.size === 0) {
       log.warn(

@@ -66,7 +66,9 @@ async function createPartition(client: Queryable, name: string, fromMs: number):
          DELETE FROM outbox_default WHERE created_at >= '${from}' AND created_at < '${to}' RETURNING *
        ) INSERT INTO ${name} SELECT * FROM moved`,
     );
-    await client.query(`ALTER TABLE outbox ATTACH PARTITION ${name} FOR VALUES FROM ('${from}') TO ('${to}')`);
+    await client.query(
+      `ALTER TABLE outbox ATTACH PARTITION ${name} FOR VALUES FROM ('${from}') TO ('${to}')`,
+    );
     await client.query('COMMIT');
   } catch (error) {
     await client.query('ROLLBACK');
@@ -83,7 +85,9 @@ async function dayPartitions(client: Queryable): Promise<DayPartition[]> {
   );
   return (rows as { name: string }[]).flatMap(({ name }) => {
     const match = /^outbox_(\d{4})_(\d\d)_(\d\d)$/.exec(name);
-    return match === null ? [] : [{ name, fromMs: Date.parse(`${match[1]}-${match[2]}-${match[3]}T00:00:00Z`) }];
+    return match === null
+      ? []
+      : [{ name, fromMs: Date.parse(`${match[1]}-${match[2]}-${match[3]}T00:00:00Z`) }];
   });
 }
 

@@ -115,7 +115,7 @@ async function absentOf(
   const absent: string[] = [];
   if (view.exists === undefined) return absent;
   let presentInARow = 0;
-  for (let below = state.lastSequence + 1; ; ) {
+  for (let below = state.lastSequence + 1; ;) {
     const { rows } = await pool.query<{ position: string; sequence: string; id: string }>(
       `SELECT position, sequence, id FROM outbox
         WHERE stream = $1 AND published_at >= $2 AND sequence < $3 ORDER BY sequence DESC LIMIT ${PAGE}`,

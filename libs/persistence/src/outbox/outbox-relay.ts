@@ -124,10 +124,10 @@ export class OutboxRelay {
   /** Relays what is due of one partition, unless another replica does. */
   async #relay(client: PoolClient, partition: number): Promise<void> {
     try {
-      const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1, $2) AS locked', [
-        LOCK_CLASS,
-        partition,
-      ]);
+      const { rows } = await client.query<{ locked: boolean }>(
+        'SELECT pg_try_advisory_lock($1, $2) AS locked',
+        [LOCK_CLASS, partition],
+      );
       if (rows[0]?.locked !== true) return;
       try {
         await this.#drain(client, partition);

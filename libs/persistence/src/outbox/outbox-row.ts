@@ -36,7 +36,10 @@ export function prepareMessage(message: OutgoingMessage): PreparedMessage {
       throw new UnstorableError(`Message ${message.id}`, `its ${part} is ${typeof text}, not a string`);
     }
     if (text.includes('\u0000')) {
-      throw new UnstorableError(`Message ${message.id}`, `its ${part} contains a NUL character, which Postgres refuses`);
+      throw new UnstorableError(
+        `Message ${message.id}`,
+        `its ${part} contains a NUL character, which Postgres refuses`,
+      );
     }
   }
   return { message, headers };

@@ -169,9 +169,10 @@ export class Outbox {
   /** Tells relays elsewhere that they need not wait before they take these. */
   async #handOver(rows: readonly OutboxRow[]): Promise<void> {
     try {
-      await this.#pool.query('UPDATE outbox SET relay = true WHERE position = ANY ($1::bigint[]) AND published_at IS NULL', [
-        rows.map(({ position }) => position),
-      ]);
+      await this.#pool.query(
+        'UPDATE outbox SET relay = true WHERE position = ANY ($1::bigint[]) AND published_at IS NULL',
+        [rows.map(({ position }) => position)],
+      );
       await this.#pool.query('SELECT pg_notify($1, $2)', [OUTBOX_CHANNEL, '']);
       this.#log.log(`${rows.length} messages were not published before closing; a relay will.`);
     } catch (error) {

@@ -142,7 +142,10 @@ export class GroupCommitter {
         try {
           action();
         } catch (error) {
-          log.error(`An afterCommit action failed: ${String(error)}`, error instanceof Error ? error.stack : undefined);
+          log.error(
+            `An afterCommit action failed: ${String(error)}`,
+            error instanceof Error ? error.stack : undefined,
+          );
         }
       }
       result.answer();

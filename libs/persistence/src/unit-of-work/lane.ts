@@ -1,7 +1,14 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import { BusinessError } from '@flotilla/contracts-protocol';
+import { errorMessage } from '@flotilla/kernel';
 import { PipelinedClient } from '../connection/pipelined-client.ts';
-import { addToInbox, enterInbox, inboxKey, type HandledMessage, type KnownMessage } from '../inbox/inbox-statements.ts';
+import {
+  addToInbox,
+  enterInbox,
+  inboxKey,
+  type HandledMessage,
+  type KnownMessage,
+} from '../inbox/inbox-statements.ts';
 import { addToOutbox, type OutboxRow } from '../outbox/outbox-row.ts';
 import {
   CommitOutcomeUnknownError,
@@ -103,7 +110,12 @@ export class Lane {
     try {
       await this.#connect();
     } catch (error) {
-      return { outcome: 'failed', pending: members, error: new DatabaseUnavailableError(error), again: false };
+      return {
+        outcome: 'failed',
+        pending: members,
+        error: new DatabaseUnavailableError(error),
+        again: false,
+      };
     }
     try {
       this.#connected().client.guard = overlap ? guardOverlapping : guardUnit;
@@ -141,7 +153,9 @@ export class Lane {
         committing && lost !== undefined
           ? new CommitOutcomeUnknownError(cause)
           : new UnitOfWorkFailedError(
-              lost === undefined ? 'because the database refused its transaction' : 'because its connection was lost',
+              lost === undefined
+                ? 'because the database refused its transaction'
+                : 'because its connection was lost',
               cause,
             );
       const again = lost !== undefined || members.length === 1 ? false : overlap ? 'in sequence' : 'alone';
@@ -183,7 +197,8 @@ export class Lane {
     // Only now: who was answered must not run again.
     for (const result of results) if (result.status === 'rejected') throw result.reason;
     this.#assertHealthy();
-    if (this.#connected().client.getTransactionStatus() === 'E') throw new Error('a statement of a member failed');
+    if (this.#connected().client.getTransactionStatus() === 'E')
+      throw new Error('a statement of a member failed');
   }
 
   async #connect(): Promise<void> {
@@ -193,7 +208,9 @@ export class Lane {
     const client: unknown = await runner.connect();
     if (!(client instanceof PipelinedClient)) {
       await runner.release();
-      throw new PersistenceOptionsError('the unit of work', ['its DataSource was not made by createDataSource()']);
+      throw new PersistenceOptionsError('the unit of work', [
+        'its DataSource was not made by createDataSource()',
+      ]);
     }
     this.#runner = runner;
     this.#client = client;
@@ -233,7 +250,7 @@ export class Lane {
       if (error instanceof UnitOfWorkTimedOutError) submission.reject(error);
       this.#assertHealthy();
       this.#undo(unit, savepoint, error);
-      if (!(error instanceof BusinessError) || submission.onRefusal === undefined) {
+      if (!isBusinessError(error) || submission.onRefusal === undefined) {
         submission.reject(error);
         return undefined;
       }
@@ -271,7 +288,9 @@ export class Lane {
     // All on the wire before the first answer. What follows a failure fails too, the COMMIT by answering ROLLBACK.
     const inbox = handled.length === 0 ? undefined : addToInbox(client, handled);
     const outbox =
-      messages.length === 0 ? undefined : addToOutbox(client, messages, { relay: this.#relay(), nowMs: this.#now() });
+      messages.length === 0
+        ? undefined
+        : addToOutbox(client, messages, { relay: this.#relay(), nowMs: this.#now() });
     const commit = client.send('COMMIT');
     const [, written, committed] = await allEnded(inbox, outbox, commit);
     setTransactionState(runner, false);
@@ -310,18 +329,24 @@ export class Lane {
 
   #assertHealthy(): void {
     const fault = this.#client?.lost ?? this.#fault;
-    if (fault !== undefined) throw fault;
+    if (fault !== undefined) throw fault instanceof Error ? fault : new Error(errorMessage(fault));
   }
 
   #connected(): { runner: QueryRunner; client: PipelinedClient } {
-    if (this.#runner === undefined || this.#client === undefined) throw new Error('The lane has no connection');
+    if (this.#runner === undefined || this.#client === undefined)
+      throw new Error('The lane has no connection');
     return { runner: this.#runner, client: this.#client };
   }
 }
 
+function isBusinessError(error: unknown): error is BusinessError {
+  return error instanceof BusinessError;
+}
+
 type Settle = (submission: Submission, result: Ended | undefined) => void;
 
-const TRANSACTION_CONTROL = /^\s*(?:BEGIN|START\s|COMMIT|END\b|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b))/i;
+const TRANSACTION_CONTROL =
+  /^\s*(?:BEGIN|START\s|COMMIT|END\b|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b))/i;
 const SAVEPOINT_CONTROL = /^\s*(?:SAVEPOINT|RELEASE|ROLLBACK)\b/i;
 
 /** The transaction is the group's: no member may end it. */
@@ -356,7 +381,11 @@ function needsSavepoint({ onRefusal }: Submission): boolean {
 
 function answerDuplicate(submission: Submission, known: KnownMessage): void {
   const { entry } = submission;
-  if (entry?.payloadHash !== undefined && known.payloadHash !== null && known.payloadHash !== entry.payloadHash) {
+  if (
+    entry?.payloadHash !== undefined &&
+    known.payloadHash !== null &&
+    known.payloadHash !== entry.payloadHash
+  ) {
     submission.reject(new IdempotencyConflictError(entry.consumer, entry.messageId));
   } else {
     submission.resolve({ duplicate: true, reply: known.reply });

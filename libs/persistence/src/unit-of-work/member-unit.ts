@@ -27,7 +27,7 @@ export class MemberUnit implements ActiveUnitOfWork {
 
   async query<R>(sql: string, parameters: readonly unknown[] = []): Promise<R[]> {
     this.#assertActive('query()');
-    const result = (await (this.#client.query(sql, parameters) as Promise<unknown>)) as { rows: R[] };
+    const result = await this.#client.ask<R>(sql, parameters);
     return result.rows;
   }
 
@@ -38,7 +38,7 @@ export class MemberUnit implements ActiveUnitOfWork {
 
   remember(reply: unknown): void {
     this.#assertActive('remember()');
-    this.#reply = JSON.stringify(reply) as string | undefined;
+    this.#reply = JSON.stringify(reply);
   }
 
   afterCommit(action: () => void): void {

@@ -77,11 +77,7 @@ export class UnitOfWork {
    * a second delivery, at the same time or days later, here or in another process, gets the remembered reply.
    * Rejects with {@link IdempotencyConflictError} when the payload hash is another than the first time.
    */
-  process<T>(
-    entry: InboxEntry,
-    work: () => Promise<T>,
-    options: ProcessOptions = {},
-  ): Promise<Processed<T>> {
+  process<T>(entry: InboxEntry, work: () => Promise<T>, options: ProcessOptions = {}): Promise<Processed<T>> {
     if (this.current !== undefined) return Promise.reject(new NestedProcessError(entry.messageId));
     return this.#submit(work, { ...options, ...(entry.key !== undefined && { key: entry.key }) }, entry);
   }
@@ -103,7 +99,11 @@ export class UnitOfWork {
       [entry.consumer, entry.messageId],
     );
     if (known === undefined) return undefined;
-    if (entry.payloadHash !== undefined && known.payload_hash !== null && entry.payloadHash !== known.payload_hash) {
+    if (
+      entry.payloadHash !== undefined &&
+      known.payload_hash !== null &&
+      entry.payloadHash !== known.payload_hash
+    ) {
       throw new IdempotencyConflictError(entry.consumer, entry.messageId);
     }
     return { reply: known.reply };
