@@ -682,6 +682,16 @@ describe('failures', () => {
     expect(await accounts()).toContain('b');
   });
 
+  it('recovers when a table changes under a statement it has prepared', async () => {
+    const single = await opened.unitOfWork(database.url, { lanes: 1 });
+    const read = () =>
+      single.unitOfWork.run(() => unit().query('SELECT * FROM account WHERE id = $1', ['a']));
+    for (let times = 0; times < 8; times += 1) await read();
+    await unitOfWork.run(() => unit().query('ALTER TABLE account ADD COLUMN note text'));
+    await expect(read()).rejects.toMatchObject({ code: 'UNIT_OF_WORK_FAILED', retry: 'later' });
+    expect(await read()).toEqual([]);
+  });
+
   it('refuses more than it may queue', async () => {
     const small = await opened.unitOfWork(database.url, { maxQueued: 3, lanes: 1 });
     const results = await together(

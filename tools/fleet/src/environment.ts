@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { DataDir } from './stack/data-dir.ts';
 import type { Instance, PortPlan } from './ports.ts';
 
@@ -27,6 +28,7 @@ export function serviceEnvironment(
     HOST: '127.0.0.1',
     PORT: String(source.ports.instances.get(name) ?? 0),
     NODE_COMPILE_CACHE: source.dir.compileCache,
+    ...ownSettings(service, source, env),
   };
 }
 
@@ -37,4 +39,12 @@ function withoutDeploymentAddresses(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
       ([name]) => !/(?:^|_)DATABASE_URL(?:_FILE)?$|^NATS_|^PG[A-Z]+$/.test(name),
     ),
   );
+}
+
+/** What only one service needs of the embedded fleet. */
+function ownSettings(service: string, { dir }: EnvironmentSource, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  if (service !== 'gateway') return {};
+  // Who names an issuer of their own gets no embedded one beside it.
+  if (env['AUTH_JWKS_URL'] !== undefined && env['AUTH_JWKS_URL'] !== '') return {};
+  return { AUTH_EMBEDDED_ISSUER: 'true', AUTH_SIGNING_KEY_FILE: join(dir.path, 'gateway-signing-key.json') };
 }

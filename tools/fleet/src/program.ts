@@ -6,6 +6,7 @@ import { addMigrate } from './commands/migrate.ts';
 import { addProvision } from './commands/provision.ts';
 import { addStatus } from './commands/status.ts';
 import { addUp } from './commands/up.ts';
+import { addVerify } from './commands/verify.ts';
 import type { CommandContext } from './commands/shared.ts';
 
 /** The `fleet` command with all its subcommands. */
@@ -14,6 +15,6 @@ export function buildProgram(context: CommandContext): Command {
     .description('Runs the embedded stack and the fleet, imports, inspects, verifies.')
     .showHelpAfterError('(--help shows what there is)')
     .exitOverride();
-  for (const add of [addUp, addDown, addStatus, addLogs, addMigrate, addProvision, addImport]) add(program, context);
+  for (const add of [addUp, addDown, addStatus, addLogs, addMigrate, addProvision, addImport, addVerify]) add(program, context);
   return program;
 }

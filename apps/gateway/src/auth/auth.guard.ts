@@ -2,8 +2,8 @@ import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/com
 import type { FastifyRequest } from 'fastify';
 import { HttpProblem } from '../http/problem.ts';
 import { routeOf } from '../http/route.ts';
+import { Authentication } from './authentication.ts';
 import { requireScope, setCaller } from './caller.ts';
-import { TokenVerifier } from './token-verifier.ts';
 
 /** Probes and metrics: answered by the chassis, to the platform. */
 const open = new Set(['/health/live', '/health/ready', '/metrics']);
@@ -11,7 +11,7 @@ const open = new Set(['/health/live', '/health/ready', '/metrics']);
 /** Lets a request through if its route is public or its token has the route's scope. A route without an entry is closed. */
 @Injectable()
 export class AuthGuard implements CanActivate {
-  constructor(private readonly tokens: TokenVerifier) {}
+  constructor(private readonly authentication: Authentication) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const request = context.switchToHttp().getRequest<FastifyRequest>();
@@ -21,15 +21,9 @@ export class AuthGuard implements CanActivate {
       throw new HttpProblem(403, 'route-closed', 'This route is not open to anybody');
     }
     if (route.access === 'public') return true;
-    const [scheme, token] = (request.headers.authorization ?? '').split(' ', 2);
-    if (scheme?.toLowerCase() !== 'bearer' || token === undefined || token === '') {
-      throw new HttpProblem(401, 'token-missing', 'Send a token: Authorization: Bearer ...', {
-        headers: { 'www-authenticate': 'Bearer' },
-      });
-    }
-    const caller = await this.tokens.verify(token);
-    setCaller(request, caller);
+    const caller = await this.authentication.callerOf(request);
     requireScope(caller, route.access, `${route.method} ${route.path}`);
+    setCaller(request, caller);
     return true;
   }
 }

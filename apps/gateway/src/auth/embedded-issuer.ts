@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { link, readFile, rm, writeFile } from 'node:fs/promises';
 import { FlotillaError } from '@flotilla/kernel';
 import { exportJWK, generateKeyPair, importJWK, SignJWT, type CryptoKey, type JSONWebKeySet, type JWK } from 'jose';
 
@@ -26,7 +26,7 @@ export class EmbeddedIssuer {
 
   /** With the key in `keyFile`, made if there is none; without a file, with a new key. */
   static async create(issuer: string, audience: string, keyFile?: string): Promise<EmbeddedIssuer> {
-    const jwk = (keyFile && (await readKey(keyFile))) || (await newKey(keyFile));
+    const jwk = keyFile === undefined ? await newKey() : ((await readKey(keyFile)) ?? (await firstKey(keyFile)));
     const { d: _private, ...publicJwk } = jwk;
     return new EmbeddedIssuer(await importJWK(jwk, ALGORITHM), publicJwk, issuer, audience);
   }
@@ -57,8 +57,8 @@ async function readKey(file: string): Promise<JWK | undefined> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
-  const jwk = JSON.parse(text) as JWK;
-  if (jwk.kty !== 'EC' || jwk.d === undefined) {
+  const jwk = parseJwk(text);
+  if (jwk?.kty !== 'EC' || jwk.d === undefined) {
     throw new FlotillaError('INVALID_SIGNING_KEY', `${file} holds no private EC key as a JWK: remove it, and a new one is made`, {
       retry: 'never',
     });
@@ -66,9 +66,33 @@ async function readKey(file: string): Promise<JWK | undefined> {
   return jwk;
 }
 
-async function newKey(file: string | undefined): Promise<JWK> {
+function parseJwk(text: string): JWK | undefined {
+  try {
+    return JSON.parse(text) as JWK;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Makes the key of the file; a process that starts at the same time may have been first. */
+async function firstKey(file: string): Promise<JWK> {
+  const jwk = await newKey();
+  const draft = `${file}.${crypto.randomUUID()}`;
+  // Written aside and linked: whoever sees the file sees all of it.
+  await writeFile(draft, JSON.stringify(jwk), { mode: 0o600 });
+  try {
+    await link(draft, file);
+    return jwk;
+  } catch (error) {
+    const other = await readKey(file);
+    if (!other) throw error;
+    return other;
+  } finally {
+    await rm(draft);
+  }
+}
+
+async function newKey(): Promise<JWK> {
   const { privateKey } = await generateKeyPair(ALGORITHM, { extractable: true });
-  const jwk: JWK = { ...(await exportJWK(privateKey)), alg: ALGORITHM, use: 'sig', kid: crypto.randomUUID() };
-  if (file) await writeFile(file, JSON.stringify(jwk), { mode: 0o600 });
-  return jwk;
+  return { ...(await exportJWK(privateKey)), alg: ALGORITHM, use: 'sig', kid: crypto.randomUUID() };
 }

@@ -1,11 +1,20 @@
 import { FlotillaError } from '@flotilla/kernel';
-import { createLocalJWKSet, createRemoteJWKSet, errors, jwtVerify, type JWTVerifyGetKey } from 'jose';
+import {
+  createLocalJWKSet,
+  createRemoteJWKSet,
+  errors,
+  jwtVerify,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+} from 'jose';
 import type { GatewayConfig } from '../gateway.config.ts';
 import { HttpProblem } from '../http/problem.ts';
 import type { Caller } from './caller.ts';
 import type { EmbeddedIssuer } from './embedded-issuer.ts';
 
-const challenge = (error: string): Record<string, string> => ({ 'www-authenticate': `Bearer error="${error}"` });
+/** Signatures that only the holder of a private key can make: a published key must not be usable as a secret. */
+const ALGORITHMS = ['ES256', 'RS256', 'EdDSA'];
+const JWKS_TIMEOUT_MS = 5_000;
 
 /** Checks tokens against the issuer's keys. */
 export class TokenVerifier {
@@ -19,8 +28,10 @@ export class TokenVerifier {
     if (embedded) {
       this.#keys = createLocalJWKSet(embedded.jwks);
     } else if (config.authJwksUrl !== undefined) {
-      // Keys are fetched again for an unknown key id, but not more often than every 30 s.
-      this.#keys = createRemoteJWKSet(new URL(config.authJwksUrl), { cooldownDuration: 30_000, timeoutDuration: 5_000 });
+      this.#keys = createRemoteJWKSet(new URL(config.authJwksUrl), {
+        cooldownDuration: config.authJwksCooldownMs,
+        timeoutDuration: JWKS_TIMEOUT_MS,
+      });
     } else {
       throw new FlotillaError(
         'NO_TOKEN_ISSUER',
@@ -36,23 +47,41 @@ export class TokenVerifier {
       const { payload } = await jwtVerify(token, this.#keys, {
         issuer: this.#issuer,
         audience: this.#audience,
-        algorithms: ['ES256', 'RS256', 'EdDSA'],
+        algorithms: ALGORITHMS,
         requiredClaims: ['sub', 'exp'],
       });
-      const scope = typeof payload['scope'] === 'string' ? payload['scope'] : '';
-      return { subject: payload.sub ?? '', scopes: new Set(scope.split(' ').filter((each) => each !== '')) };
+      return toCaller(payload);
     } catch (error) {
-      if (error instanceof errors.JWTExpired) {
-        throw new HttpProblem(401, 'token-expired', 'The token has expired: get a new one', {
-          headers: challenge('invalid_token'),
-        });
-      }
-      if (error instanceof errors.JWKSTimeout || error instanceof TypeError) {
-        throw new HttpProblem(503, 'issuer-unavailable', "The token issuer's keys cannot be fetched; try again", {
-          headers: { 'retry-after': '5' },
-        });
-      }
-      throw new HttpProblem(401, 'token-invalid', 'The token is not valid here', { headers: challenge('invalid_token') });
+      throw toProblem(error);
     }
   }
+}
+
+function toCaller({ sub = '', exp = 0, scope }: JWTPayload): Caller {
+  const scopes = typeof scope === 'string' ? scope.split(' ').filter((each) => each !== '') : [];
+  return { subject: sub, scopes: new Set(scopes), expiresAt: exp * 1_000 };
+}
+
+function toProblem(error: unknown): HttpProblem {
+  if (!isTokensFault(error)) {
+    return new HttpProblem(503, 'issuer-unavailable', "The token issuer's keys cannot be had; try again", {
+      headers: { 'retry-after': '5' },
+      cause: error,
+    });
+  }
+  const headers = { 'www-authenticate': 'Bearer error="invalid_token"' };
+  if (error instanceof errors.JWTExpired) {
+    return new HttpProblem(401, 'token-expired', 'The token has expired: get a new one', { headers });
+  }
+  return new HttpProblem(401, 'token-invalid', 'The token is not valid here', { headers });
+}
+
+/** Whether the token is wrong; else it is the issuer that gave no keys, or keys that cannot be read. */
+function isTokensFault(error: unknown): boolean {
+  return (
+    error instanceof errors.JOSEError &&
+    error.code !== errors.JOSEError.code &&
+    !(error instanceof errors.JWKSTimeout) &&
+    !(error instanceof errors.JWKSInvalid)
+  );
 }

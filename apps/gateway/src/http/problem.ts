@@ -24,6 +24,8 @@ export interface ProblemOptions {
   readonly errors?: readonly Problem[];
   readonly data?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
+  /** For the log; nothing of it leaves. */
+  readonly cause?: unknown;
 }
 
 /** Thrown where a request cannot be done; the filter turns it into the answer. */
@@ -33,7 +35,7 @@ export class HttpProblem extends Error {
   readonly options: ProblemOptions;
 
   constructor(status: number, code: string, detail: string, options: ProblemOptions = {}) {
-    super(detail);
+    super(detail, 'cause' in options ? { cause: options.cause } : {});
     this.name = 'HttpProblem';
     this.status = status;
     this.code = code;

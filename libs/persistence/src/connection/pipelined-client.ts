@@ -6,6 +6,8 @@ import { endStatementSpan, startStatementSpan, type DatabaseAddress } from './st
 
 /** Postgres: a statement that writes, in a transaction that may only read. */
 const READ_ONLY_TRANSACTION = '25006';
+/** Postgres: among others, "cached plan must not change result type". */
+const STALE_PLAN = '0A000';
 
 // Shared by all connections: which texts are worth a name does not depend on the connection.
 const names = new StatementNames(500, 3);
@@ -22,8 +24,8 @@ type Rows = QueryResult<QueryResultRow>;
 export class PipelinedClient extends Client {
   #corked = false;
   #lost: Error | undefined;
-  /** Sees each statement given to `query` before it is sent; what it throws, the statement fails with. */
-  guard: ((text: string) => void) | undefined;
+  /** Sees each statement given to `query` before it is sent; with the error that it returns the statement fails. */
+  guard: ((text: string) => Error | undefined) | undefined;
   readonly #address: DatabaseAddress;
 
   constructor(config?: string | ClientConfig) {
@@ -77,15 +79,31 @@ export class PipelinedClient extends Client {
       this.#cork();
       return Reflect.apply(super.query.bind(this) as (...all: unknown[]) => unknown, undefined, args);
     }
-    try {
-      this.guard?.(text);
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    const refusal = this.guard?.(text);
+    if (refusal !== undefined) return Promise.reject(refusal);
     const parameters = Array.isArray(values) && values.length > 0 ? (values as unknown[]) : undefined;
     const result = this.send(text, parameters, parameters && names.nameOf(text));
     const span = startStatementSpan(text, this.#address);
-    return span === undefined ? explained(result) : traced(explained(result), span);
+    return span === undefined ? this.#explained(result) : traced(this.#explained(result), span);
+  }
+
+  async #explained(result: Promise<Rows>): Promise<Rows> {
+    try {
+      return await result;
+    } catch (error) {
+      if (errorCode(error) === READ_ONLY_TRANSACTION) {
+        throw new OutsideUnitOfWorkError('Writing to the database', { cause: error });
+      }
+      // A table has changed under a named statement, which pg would never parse again on this connection.
+      if (
+        errorCode(error) === STALE_PLAN &&
+        error instanceof Error &&
+        error.message.includes('cached plan')
+      ) {
+        this.abort(error);
+      }
+      throw error;
+    }
   }
 
   /** Keeps what is sent in this tick together, so that it costs one system call and one packet. */
@@ -98,15 +116,6 @@ export class PipelinedClient extends Client {
       this.#corked = false;
       stream.uncork();
     });
-  }
-}
-
-async function explained(result: Promise<Rows>): Promise<Rows> {
-  try {
-    return await result;
-  } catch (error) {
-    if (errorCode(error) !== READ_ONLY_TRANSACTION) throw error;
-    throw new OutsideUnitOfWorkError('Writing to the database', { cause: error });
   }
 }
 

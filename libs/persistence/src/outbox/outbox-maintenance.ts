@@ -29,8 +29,9 @@ export async function maintain(
       return { skipped: true, created: [], dropped: [], kept: [], trimmedInboxEntries: 0 };
     }
     try {
+      // Whoever writes to the outbox waits behind a change of its partitions: rather give up and come again.
+      await client.query("SET lock_timeout = '300ms'");
       const created = await createPartitions(client);
-      const { dropped, kept } = await dropOldPartitions(client, options.retentionDays);
       let trimmedInboxEntries = 0;
       for (let trimmed = TRIM_BATCH; trimmed === TRIM_BATCH; trimmedInboxEntries += trimmed) {
         const result = await client.query(
@@ -40,8 +41,10 @@ export async function maintain(
         );
         trimmed = result.rowCount ?? 0;
       }
+      const { dropped, kept } = await dropOldPartitions(client, options.retentionDays);
       return { skipped: false, created, dropped, kept, trimmedInboxEntries };
     } finally {
+      await client.query('RESET lock_timeout');
       await client.query('SELECT pg_advisory_unlock(hashtextextended($1, 0))', [LOCK]);
     }
   } finally {

@@ -32,6 +32,9 @@ export interface OutboxStats {
   readonly buffered: number;
 }
 
+/** A busy table is less busy a minute later. */
+const MAINTENANCE_RETRY_MS = 60_000;
+
 /**
  * Publishes what units of work have committed. Messages go to the broker from memory, right after the commit; the relay
  * finds in the table what this or another process has left behind.
@@ -85,12 +88,11 @@ export class Outbox {
     this.#dispatcher.accept(rows);
   }
 
-  /** Starts publishing, relaying and maintenance. Resolves once the partitions for the next days are there. */
+  /** Starts publishing, relaying and maintenance. Resolves once the partitions for the next days were seen to. */
   async start(publisher: OutboxPublisher): Promise<void> {
-    await this.maintain();
     this.#dispatcher.start(publisher);
     this.#relay.start();
-    this.#maintainLater();
+    await this.#maintainAndGoOn();
   }
 
   /** Makes partitions, drops old ones and trims the inbox, now. Runs by itself every `maintenanceMs`. */
@@ -190,18 +192,21 @@ export class Outbox {
     ]);
   }
 
-  #maintainLater(): void {
-    this.#maintenance = this.#clock.after(this.#limits.maintenanceMs, () => {
-      this.#maintaining = this.#maintainAndGoOn();
-    });
+  #maintainAndGoOn(): Promise<void> {
+    return (this.#maintaining = this.#maintainOnce());
   }
 
-  async #maintainAndGoOn(): Promise<void> {
+  async #maintainOnce(): Promise<void> {
+    let delayMs = this.#limits.maintenanceMs;
     try {
       await this.maintain();
     } catch (error) {
-      this.#log.error(`Maintenance of the outbox failed: ${errorMessage(error)}. It runs again later.`);
+      delayMs = Math.min(delayMs, MAINTENANCE_RETRY_MS);
+      this.#log.warn(
+        `Maintenance of the outbox failed: ${errorMessage(error)}. It runs again in ${delayMs} ms.`,
+      );
     }
-    if (this.#closed === undefined) this.#maintainLater();
+    if (this.#closed !== undefined) return;
+    this.#maintenance = this.#clock.after(delayMs, () => void this.#maintainAndGoOn());
   }
 }

@@ -350,16 +350,16 @@ const TRANSACTION_CONTROL =
 const SAVEPOINT_CONTROL = /^\s*(?:SAVEPOINT|RELEASE|ROLLBACK)\b/i;
 
 /** The transaction is the group's: no member may end it. */
-function guardUnit(text: string): void {
-  if (TRANSACTION_CONTROL.test(text)) throw new TransactionControlError(text.trim());
+function guardUnit(text: string): Error | undefined {
+  return TRANSACTION_CONTROL.test(text) ? new TransactionControlError(text.trim()) : undefined;
 }
 
 /** Going back to a savepoint would also undo what others did meanwhile. Also notes which member writes. */
-function guardOverlapping(text: string): void {
-  if (SAVEPOINT_CONTROL.test(text)) throw new TransactionControlError(text.trim());
-  guardUnit(text);
+function guardOverlapping(text: string): Error | undefined {
+  if (SAVEPOINT_CONTROL.test(text)) return new TransactionControlError(text.trim());
   const unit = unitStorage.getStore()?.unit;
   if (unit instanceof MemberUnit && !/^\s*SELECT\b/i.test(text)) unit.noteWrite();
+  return guardUnit(text);
 }
 
 /** Why a group was cut off. */

@@ -89,7 +89,7 @@ export class UnitOfWork {
   async query<R>(sql: string, parameters: readonly unknown[] = []): Promise<R[]> {
     const { current } = this;
     if (current !== undefined) return current.query<R>(sql, parameters);
-    return (await this.#dataSource.query(sql, [...parameters])) as R[];
+    return this.#dataSource.query<R[]>(sql, [...parameters]);
   }
 
   /** The remembered reply of a message that was handled before, without opening a unit; undefined for a new one. */

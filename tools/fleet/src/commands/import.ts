@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { InvalidArgumentError, type Command } from 'commander';
 import { formatMoney } from '@flotilla/contracts-money';
-import { errorCode, formatDurationMs, parseDurationMs } from '@flotilla/kernel';
+import { errorCode, formatDurationMs } from '@flotilla/kernel';
 import { ApiClient } from '../import/api-client.ts';
 import { authenticateAs, importScopes } from '../import/authenticate.ts';
 import { decodeUtf8 } from '../import/csv.ts';
@@ -10,7 +10,7 @@ import { countByReason, planImport, type ImportPlan } from '../import/plan.ts';
 import { runImport, type ImportResult } from '../import/run-import.ts';
 import { readState } from '../stack/state.ts';
 import { stopwatch, type Terminal } from '../terminal.ts';
-import { dirOf, withData, withJson, wholeNumber, type CommandContext, type DataOption } from './shared.ts';
+import { dirOf, duration, withData, withJson, wholeNumber, type CommandContext, type DataOption } from './shared.ts';
 
 interface ImportOptions extends DataOption {
   readonly url?: string;
@@ -41,7 +41,7 @@ export function addImport(program: Command, { terminal }: CommandContext): void 
         .option('--concurrency <n>', 'requests in flight at most', wholeNumber(1), 48)
         .option('--currency <code>', 'of the prices', 'GBP')
         .option('--payment-token <token>', 'what the orders are paid with', 'tok_ok')
-        .option('--stall <duration>', 'give up when no order ended for so long', readDuration, 120_000)
+        .option('--stall <duration>', 'give up when no order ended for so long', duration, 120_000)
         .option('--no-wait', 'do not wait until the orders have ended')
         .option('--rejects', 'list every rejected row')
         .option('--dry-run', 'only read the file and say what it holds'),
@@ -158,12 +158,4 @@ function readFactor(text: string): number {
     throw new InvalidArgumentError('It must be a number from 0 to 1000.');
   }
   return factor;
-}
-
-function readDuration(text: string): number {
-  try {
-    return parseDurationMs(text);
-  } catch {
-    throw new InvalidArgumentError('Write a number and a unit, for example 30s or 5m.');
-  }
 }

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { resolve } from 'node:path';
+import { parseDurationMs } from '@flotilla/kernel';
 import { dataDirAt, type DataDir } from '../stack/data-dir.ts';
 import { defaultDataDir } from '../workspace.ts';
 import type { Terminal } from '../terminal.ts';
@@ -46,3 +47,12 @@ export function wholeNumber(least: number): (text: string) => number {
   };
 }
 
+
+/** Reads `30s`, in milliseconds. */
+export function duration(text: string): number {
+  try {
+    return parseDurationMs(text);
+  } catch {
+    throw new InvalidArgumentError('Write a number and a unit, for example 30s or 5m.');
+  }
+}

@@ -3,12 +3,17 @@ import type { ApiClient } from './api-client.ts';
 
 /** What an import may do. */
 export const importScopes = [
+  'orders:write',
+  'orders:read',
   'orders:place-for-any',
   'orders:agree-price',
   'orders:read-any',
   'catalog:write',
   'stock:write',
 ] as const;
+
+/** The idempotency keys of the import are its own: they belong to this caller. */
+const CALLER = 'fleet-import';
 
 const answer = z.object({ access_token: z.string().min(1) });
 
@@ -22,7 +27,7 @@ export function authenticateAs(wanted: {
     const { body } = await client.sendAnonymously({
       method: 'POST',
       path: '/v1/auth/token',
-      body: { scope: wanted.scopes.join(' ') },
+      body: { customerId: CALLER, scope: wanted.scopes.join(' ') },
     });
     return answer.parse(body).access_token;
   };

@@ -65,8 +65,8 @@ const productPage = z.object({
 
 const PAGE = 200;
 const POLL_MIN_MS = 250;
-/** A copy of the catalogue in another service is late by moments; this is how often an order waits for it. */
-const CATALOGUE_TRIES = 12;
+/** How often an order is asked for that names a product which its service does not know yet. */
+const CATALOGUE_TRIES = 5;
 /** How long the payment's part of an ended order may lag behind its status. */
 const LAG_MS = 10_000;
 
@@ -183,8 +183,8 @@ async function placeOrders(plan: ImportPlan, api: ApiClient, options: RunOptions
 }
 
 /**
- * Places an order. One that is refused because the orders service has not heard of a product yet is asked for again
- * under the next key, for a refusal is an answer too and would be given again under its own.
+ * Places an order. One that is refused because the orders service has not heard of a product yet is asked for again:
+ * the gateway waits for that itself, but only for a moment.
  */
 async function placeOrder(
   order: PlannedOrder,
@@ -204,13 +204,12 @@ async function placeOrder(
     shipTo: { name: nameOf(order), country: order.country },
   };
   for (let attempt = 1; ; attempt++) {
-    const idempotencyKey = attempt === 1 ? order.key : `${order.key}:${attempt}`;
     try {
-      return await api.send({ method: 'POST', path: '/v1/orders', body, idempotencyKey });
+      return await api.send({ method: 'POST', path: '/v1/orders', body, idempotencyKey: order.key });
     } catch (error) {
-      const unknown = error instanceof ApiRefusedError && /unknown.?product/i.test(error.problem);
+      const unknown = error instanceof ApiRefusedError && error.problem.endsWith('unknown-product');
       if (!unknown || attempt >= CATALOGUE_TRIES) throw error;
-      await systemClock.sleep(100 * attempt);
+      await systemClock.sleep(500 * attempt);
     }
   }
 }

@@ -9,8 +9,8 @@ import { DataFormatError, ForeignDirectoryError } from '../fleet.errors.ts';
 /** Counts incompatible changes of what the data directory holds. */
 const FORMAT = '1';
 
-/** Kept by `--fresh`: it is no data, and makes the next start faster. */
-const KEPT_WHEN_FRESH: ReadonlySet<string> = new Set(['fleet.lock', 'compile-cache']);
+/** Kept by `--fresh`: what says whose directory it is, and what is no data and makes the next start faster. */
+const KEPT_WHEN_FRESH: ReadonlySet<string> = new Set(['fleet.lock', 'format', 'compile-cache']);
 
 /** The places in a fleet's data directory. */
 export interface DataDir {

@@ -1,0 +1,211 @@
+import { connect } from '@nats-io/transport-node';
+import { newId } from '@flotilla/kernel';
+import { until } from '@flotilla/testing';
+import { Api } from './support/api.ts';
+import { RunningFleet } from './support/running-fleet.ts';
+import { TraceCollector, type CollectedSpan } from './support/trace-collector.ts';
+
+let collector: TraceCollector;
+let fleet: RunningFleet;
+let api: Api;
+
+beforeAll(async () => {
+  collector = await TraceCollector.start();
+  fleet = await RunningFleet.start({
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
+    OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
+    OTEL_BSP_SCHEDULE_DELAY: '200',
+    ORDERS_SCREENING_DENIED_CUSTOMERS: 'c-barred',
+    ORDERS_SCREENING_REVIEW_QUANTITY_ABOVE: '500',
+    SHIPPING_DISPATCH_DELAY_MS: '300',
+  });
+  api = await Api.login(fleet.apiUrl);
+});
+
+afterAll(async () => {
+  await fleet[Symbol.asyncDispose]();
+  await collector[Symbol.asyncDispose]();
+});
+
+describe('a fleet of built services', () => {
+  it('is ready, each service on its own port with health and metrics', async () => {
+    const { ready, instances } = await fleet.status();
+    expect(ready).toBe(true);
+    expect(instances.map(({ name }) => name).sort()).toEqual([
+      'catalog',
+      'gateway',
+      'inventory',
+      'notifications',
+      'orders',
+      'payments',
+      'shipping',
+      'tracking',
+    ]);
+    for (const { port } of instances) {
+      expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(200);
+      expect(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()).toContain('process_cpu');
+    }
+  });
+
+  it('answers the NATS service API', async () => {
+    const { nats } = await fleet.status();
+    const client = await connect({ servers: nats.url });
+    try {
+      const answer = await client.request('$SRV.INFO.orders', undefined, { timeout: 2_000 });
+      expect(answer.json<{ name: string; endpoints: { subject: string }[] }>()).toMatchObject({ name: 'orders' });
+    } finally {
+      await client.close();
+    }
+  });
+});
+
+describe('an order', () => {
+  it('is fulfilled, and is one trace from the request to its completion', async () => {
+    await api.stock('E2E-TRACE', 5);
+    const traceId = newId().replaceAll('-', '');
+    const placed = await api.place('E2E-TRACE', 2, 'tok_ok', { traceparent: `00-${traceId}-00f067aa0ba902b7-01` });
+    expect(placed.status).toBe(202);
+    expect(placed.headers.get('location')).toBe(`/v1/orders/${String(placed.body['orderId'])}`);
+    const order = await api.becomes(placed.body['orderId'], 'completed');
+    expect(order.timeline.map(({ event }) => event)).toEqual([
+      'OrderPlaced',
+      'OrderConfirmed',
+      'OrderShipped',
+      'OrderCompleted',
+    ]);
+    expect(order.payment.captured.amount).toBe('25.00');
+
+    const last = 'process orders.OrderCompleted.v1';
+    await until(() => collector.spans.some(({ traceId: id, name }) => id === traceId && name === last), {
+      timeoutMs: 20_000,
+      describe: 'the spans of the whole order have come in',
+    });
+    const spans = collector.spans.filter((span) => span.traceId === traceId);
+    // Each edge: the span, and one of its ancestors.
+    const edges: [string, string, string, string][] = [
+      ['orders', 'process orders.PlaceOrder.v1', 'gateway', 'POST /v1/orders'],
+      ['orders', 'process fraud.ScreenOrder.v1', 'orders', 'process orders.PlaceOrder.v1'],
+      ['inventory', 'process inventory.ReserveStock.v1', 'orders', 'process fraud.ScreenOrder.v1'],
+      ['payments', 'process payments.AuthorisePayment.v1', 'inventory', 'process inventory.ReserveStock.v1'],
+      ['payments', 'process payments.CapturePayment.v1', 'payments', 'process payments.AuthorisePayment.v1'],
+      ['shipping', 'process shipping.CreateShipment.v1', 'payments', 'process payments.CapturePayment.v1'],
+      ['tracking', 'process orders.OrderPlaced.v1', 'orders', 'process orders.PlaceOrder.v1'],
+      ['notifications', 'process orders.OrderConfirmed.v1', 'payments', 'process payments.AuthorisePayment.v1'],
+    ];
+    for (const [service, name, ancestorService, ancestorName] of edges) {
+      const span = spans.find((each) => each.service === service && each.name === name);
+      const ancestors = span ? ancestorsOf(span, spans).map((each) => `${each.service}: ${each.name}`) : [];
+      expect({ service, name, ancestors }).toEqual({
+        service,
+        name,
+        ancestors: expect.arrayContaining([`${ancestorService}: ${ancestorName}`]) as unknown,
+      });
+    }
+    expect(spans.some(({ service, name }) => service === 'orders' && /insert|INSERT/.test(name))).toBe(true);
+  });
+
+  it.each([
+    ['tok_declined', 'payment_declined'],
+    ['tok_insufficient_funds', 'payment_declined'],
+  ])('paid with %s is rejected as %s, and its stock is free again', async (token, reason) => {
+    const sku = `E2E-${token.toUpperCase()}`;
+    await api.stock(sku, 3);
+    const placed = await api.place(sku, 3, token);
+    const order = await api.becomes(placed.body['orderId'], 'rejected');
+    expect(order.rejectionReason).toBe(reason);
+    const stock = await api.send('GET', `/v1/stock/${sku}`);
+    expect(stock.body).toMatchObject({ onHand: 3, reserved: 0, shipped: 0 });
+  });
+
+  it.each(['tok_flaky', 'tok_ok'])('paid with %s is completed', async (token) => {
+    const sku = `E2E-OK-${token.toUpperCase()}`;
+    await api.stock(sku, 1);
+    const placed = await api.place(sku, 1, token);
+    await api.becomes(placed.body['orderId'], 'completed');
+  });
+
+  it('beyond the stock is rejected', async () => {
+    await api.stock('E2E-SHORT', 2);
+    const placed = await api.place('E2E-SHORT', 3);
+    const order = await api.becomes(placed.body['orderId'], 'rejected');
+    expect(order.rejectionReason).toBe('out_of_stock');
+  });
+
+  it('of a barred customer is rejected for fraud', async () => {
+    await api.stock('E2E-FRAUD', 2);
+    const barred = await Api.login(fleet.apiUrl, 'c-barred', 'orders:write orders:read');
+    const placed = await barred.place('E2E-FRAUD', 1);
+    expect((await barred.becomes(placed.body['orderId'], 'rejected')).rejectionReason).toBe('fraud');
+  });
+
+  it('of unusual size waits for a reviewer, is cancelled meanwhile, and another is approved', async () => {
+    await api.stock('E2E-REVIEW', 1_200);
+    const [first, second] = [await api.place('E2E-REVIEW', 501), await api.place('E2E-REVIEW', 501)];
+    await api.becomes(first.body['orderId'], 'awaiting_review');
+    await api.becomes(second.body['orderId'], 'awaiting_review');
+    const cancelled = await api.send('POST', `/v1/orders/${String(first.body['orderId'])}/cancel`, { reason: 'no longer' });
+    expect(cancelled.status).toBe(202);
+    const review = await api.send('POST', `/v1/orders/${String(second.body['orderId'])}/review`, { decision: 'approve' });
+    expect(review.status).toBe(202);
+    await api.becomes(first.body['orderId'], 'cancelled');
+    await api.becomes(second.body['orderId'], 'completed');
+    const late = await api.send('POST', `/v1/orders/${String(second.body['orderId'])}/cancel`);
+    expect(late.status).toBe(409);
+    expect(late.headers.get('content-type')).toContain('application/problem+json');
+  });
+
+  it('sent fifty times under one key is one order with fifty equal answers', async () => {
+    await api.stock('E2E-TWICE', 1);
+    const key = { 'idempotency-key': newId() };
+    const answers = await Promise.all(Array.from({ length: 50 }, () => api.place('E2E-TWICE', 1, 'tok_ok', key)));
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([202]));
+    expect(new Set(answers.map(({ body }) => body['orderId'])).size).toBe(1);
+    const other = await api.place('E2E-TWICE', 2, 'tok_ok', key);
+    expect(other.status).toBe(422);
+    await api.becomes(answers[0]?.body['orderId'], 'completed');
+  });
+});
+
+describe('bad input', () => {
+  it.each([
+    ['malformed JSON', '{"lines": [', 400],
+    ['an unknown field', { ...validOrder(), colour: 'red' }, 400],
+    ['a wrong type', { ...validOrder(), lines: [{ sku: 1, quantity: 'two' }] }, 400],
+    ['quantity 0', { ...validOrder(), lines: [{ sku: 'A', quantity: 0 }] }, 400],
+    ['quantity 1e12', { ...validOrder(), lines: [{ sku: 'A', quantity: 1e12 }] }, 400],
+    ['an unknown SKU', { ...validOrder(), lines: [{ sku: 'NO-SUCH-THING', quantity: 1 }] }, 422],
+    ['a huge body', { ...validOrder(), reference: 'x'.repeat(2_000_000) }, 413],
+  ])('(%s) is a problem that says what to do', async (_, body, status) => {
+    const answer = await api.send('POST', '/v1/orders', body);
+    expect(answer.status).toBe(status);
+    expect(answer.headers.get('content-type')).toContain('application/problem+json');
+    expect(answer.body).toMatchObject({ status, detail: expect.stringMatching(/\w/) as unknown });
+    expect(JSON.stringify(answer.body)).not.toMatch(/at .*\.(ts|js):\d+/);
+  });
+
+  it('(an unknown order, a wrong token) is not found, not authenticated', async () => {
+    expect((await api.send('GET', `/v1/orders/${newId()}`)).status).toBe(404);
+    const wrong = await api.send('GET', '/v1/orders', undefined, { authorization: 'Bearer nonsense' });
+    expect(wrong.status).toBe(401);
+  });
+});
+
+describe('the books', () => {
+  it('are right at the end', async () => {
+    const verified = await fleet.run('verify', '--data', fleet.dataDir);
+    expect(verified).toMatchObject({ code: 0 });
+  });
+});
+
+function validOrder() {
+  return {
+    lines: [{ sku: 'A', quantity: 1 }],
+    payment: { token: 'tok_ok' },
+    shipTo: { name: 'Ada', country: 'France' },
+  };
+}
+
+function ancestorsOf(span: CollectedSpan, spans: readonly CollectedSpan[]): CollectedSpan[] {
+  const parent = spans.find(({ spanId }) => spanId === span.parentSpanId);
+  return parent ? [parent, ...ancestorsOf(parent, spans)] : [];
+}

@@ -1,0 +1,67 @@
+import { createServer, type Server } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { gunzipSync } from 'node:zlib';
+
+export interface CollectedSpan {
+  readonly service: string;
+  readonly name: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId: string | undefined;
+}
+
+interface OtlpTraces {
+  readonly resourceSpans?: readonly {
+    readonly resource?: { readonly attributes?: readonly { key: string; value: { stringValue?: string } }[] };
+    readonly scopeSpans?: readonly {
+      readonly spans?: readonly { traceId: string; spanId: string; parentSpanId?: string; name: string }[];
+    }[];
+  }[];
+}
+
+/** Receives traces as OTLP over HTTP, in JSON, as any collector does. */
+export class TraceCollector implements AsyncDisposable {
+  readonly spans: CollectedSpan[] = [];
+  readonly #server: Server;
+
+  private constructor() {
+    this.#server = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        const raw = Buffer.concat(chunks);
+        const body = request.headers['content-encoding'] === 'gzip' ? gunzipSync(raw) : raw;
+        this.#take(JSON.parse(body.toString('utf8')) as OtlpTraces);
+        response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+      });
+    });
+  }
+
+  static async start(): Promise<TraceCollector> {
+    const collector = new TraceCollector();
+    collector.#server.listen(0, '127.0.0.1');
+    await once(collector.#server, 'listening');
+    return collector;
+  }
+
+  /** For `OTEL_EXPORTER_OTLP_ENDPOINT`. */
+  get endpoint(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #take(traces: OtlpTraces): void {
+    for (const { resource, scopeSpans = [] } of traces.resourceSpans ?? []) {
+      const service = resource?.attributes?.find(({ key }) => key === 'service.name')?.value.stringValue ?? '';
+      for (const { traceId, spanId, parentSpanId, name } of scopeSpans.flatMap(({ spans = [] }) => spans)) {
+        this.spans.push({ service, name, traceId, spanId, parentSpanId: parentSpanId || undefined });
+      }
+    }
+  }
+}
