@@ -67,7 +67,8 @@ export class QueueTrimmer {
     const { manager, stream, consumer } = this.#o;
     const info = await manager.consumers.info(stream, consumer);
     const floor = info.ack_floor.stream_seq;
-    if (floor <= this.#floor) return;
+    // Lower than before: the stream was made anew.
+    if (floor === this.#floor) return;
     const { state } = await manager.streams.info(stream);
     if (state.messages > 0 && state.first_seq <= floor) {
       const { filter_subjects: filters = [], filter_subject: filter } = info.config;
