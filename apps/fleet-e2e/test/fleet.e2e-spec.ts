@@ -52,7 +52,9 @@ describe('a fleet of built services', () => {
     const client = await connect({ servers: nats.url });
     try {
       const answer = await client.request('$SRV.INFO.orders', undefined, { timeout: 2_000 });
-      expect(answer.json<{ name: string; endpoints: { subject: string }[] }>()).toMatchObject({ name: 'orders' });
+      expect(answer.json<{ name: string; endpoints: { subject: string }[] }>()).toMatchObject({
+        name: 'orders',
+      });
     } finally {
       await client.close();
     }
@@ -63,7 +65,9 @@ describe('an order', () => {
   it('is fulfilled, and is one trace from the request to its completion', async () => {
     await api.stock('E2E-TRACE', 5);
     const traceId = newId().replaceAll('-', '');
-    const placed = await api.place('E2E-TRACE', 2, 'tok_ok', { traceparent: `00-${traceId}-00f067aa0ba902b7-01` });
+    const placed = await api.place('E2E-TRACE', 2, 'tok_ok', {
+      traceparent: `00-${traceId}-00f067aa0ba902b7-01`,
+    });
     expect(placed.status).toBe(202);
     expect(placed.headers.get('location')).toBe(`/v1/orders/${String(placed.body['orderId'])}`);
     const order = await api.becomes(placed.body['orderId'], 'completed');
@@ -90,7 +94,12 @@ describe('an order', () => {
       ['payments', 'process payments.CapturePayment.v1', 'payments', 'process payments.AuthorisePayment.v1'],
       ['shipping', 'process shipping.CreateShipment.v1', 'payments', 'process payments.CapturePayment.v1'],
       ['tracking', 'process orders.OrderPlaced.v1', 'orders', 'process orders.PlaceOrder.v1'],
-      ['notifications', 'process orders.OrderConfirmed.v1', 'payments', 'process payments.AuthorisePayment.v1'],
+      [
+        'notifications',
+        'process orders.OrderConfirmed.v1',
+        'payments',
+        'process payments.AuthorisePayment.v1',
+      ],
     ];
     for (const [service, name, ancestorService, ancestorName] of edges) {
       const span = spans.find((each) => each.service === service && each.name === name);
@@ -143,9 +152,13 @@ describe('an order', () => {
     const [first, second] = [await api.place('E2E-REVIEW', 501), await api.place('E2E-REVIEW', 501)];
     await api.becomes(first.body['orderId'], 'awaiting_review');
     await api.becomes(second.body['orderId'], 'awaiting_review');
-    const cancelled = await api.send('POST', `/v1/orders/${String(first.body['orderId'])}/cancel`, { reason: 'no longer' });
+    const cancelled = await api.send('POST', `/v1/orders/${String(first.body['orderId'])}/cancel`, {
+      reason: 'no longer',
+    });
     expect(cancelled.status).toBe(202);
-    const review = await api.send('POST', `/v1/orders/${String(second.body['orderId'])}/review`, { decision: 'approve' });
+    const review = await api.send('POST', `/v1/orders/${String(second.body['orderId'])}/review`, {
+      decision: 'approve',
+    });
     expect(review.status).toBe(202);
     await api.becomes(first.body['orderId'], 'cancelled');
     await api.becomes(second.body['orderId'], 'completed');
@@ -157,7 +170,9 @@ describe('an order', () => {
   it('sent fifty times under one key is one order with fifty equal answers', async () => {
     await api.stock('E2E-TWICE', 1);
     const key = { 'idempotency-key': newId() };
-    const answers = await Promise.all(Array.from({ length: 50 }, () => api.place('E2E-TWICE', 1, 'tok_ok', key)));
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, () => api.place('E2E-TWICE', 1, 'tok_ok', key)),
+    );
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([202]));
     expect(new Set(answers.map(({ body }) => body['orderId'])).size).toBe(1);
     const other = await api.place('E2E-TWICE', 2, 'tok_ok', key);

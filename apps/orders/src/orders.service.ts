@@ -17,7 +17,12 @@ import {
 } from '@flotilla/contracts-orders';
 import { AuthorisePayment, CapturePayment, RefundPayment, VoidPayment } from '@flotilla/contracts-payments';
 import { defineService } from '@flotilla/contracts-protocol';
-import { CancelShipment, CreateShipment, ShipmentDelivered, ShipmentDispatched } from '@flotilla/contracts-shipping';
+import {
+  CancelShipment,
+  CreateShipment,
+  ShipmentDelivered,
+  ShipmentDispatched,
+} from '@flotilla/contracts-shipping';
 
 export const ordersService = defineService({
   name: 'orders',

@@ -31,9 +31,15 @@ beforeAll(async () => {
     env: { ORDERS_SCREENING_DENIED_CUSTOMERS: 'c-barred', ORDERS_SCREENING_REVIEW_QUANTITY_ABOVE: '1000' },
   });
   const gbp = (amountMinor: number) => ({ amountMinor, currency: 'GBP' });
-  await orders.publish(new ProductDefined({ sku: 'A', name: 'Lantern', kind: 'stocked', price: gbp(255), version: 1 }));
-  await orders.publish(new ProductDefined({ sku: 'POST', name: 'Postage', kind: 'charge', price: gbp(1_800), version: 1 }));
-  await until(async () => (await orders.sql('SELECT sku FROM products')).length === 2, { describe: 'two products' });
+  await orders.publish(
+    new ProductDefined({ sku: 'A', name: 'Lantern', kind: 'stocked', price: gbp(255), version: 1 }),
+  );
+  await orders.publish(
+    new ProductDefined({ sku: 'POST', name: 'Postage', kind: 'charge', price: gbp(1_800), version: 1 }),
+  );
+  await until(async () => (await orders.sql('SELECT sku FROM products')).length === 2, {
+    describe: 'two products',
+  });
 });
 afterAll(() => orders.stop());
 
@@ -56,38 +62,56 @@ const place = async (more: Partial<PayloadOf<PlaceOrder>> = {}): Promise<string>
 const statusOf = async (orderId: string) => (await orders.query(new FindOrder({ orderId }))).status;
 const becomes = (orderId: string, status: string): Promise<unknown> =>
   until(async () => (await statusOf(orderId)) === status, { describe: `order ${orderId} is ${status}` });
-const asked = <M extends typeof ReserveStock | typeof AuthorisePayment | typeof CapturePayment | typeof CreateShipment | typeof ReleaseStock>(
+const asked = <
+  M extends
+    | typeof ReserveStock
+    | typeof AuthorisePayment
+    | typeof CapturePayment
+    | typeof CreateShipment
+    | typeof ReleaseStock,
+>(
   type: M,
   orderId: string,
 ) =>
-  until(() => orders.commands(type).find(({ payload }) => (payload as { orderId: string }).orderId === orderId), {
-    describe: `${type.contract.type} for ${orderId}`,
-  });
+  until(
+    () => orders.commands(type).find(({ payload }) => (payload).orderId === orderId),
+    {
+      describe: `${type.contract.type} for ${orderId}`,
+    },
+  );
 const shipment = (orderId: string) => ({ shipmentId: newId(), orderId });
 const at = '2026-01-02T03:04:05.000Z';
 
 describe('an order', () => {
   it('is priced, placed and fulfilled', async () => {
     const orderId = await place();
-    expect(await orders.query(new FindOrder({ orderId }))).toMatchObject({ total: money(6 * 255 + 1_800), customerId: 'c-1' });
+    expect(await orders.query(new FindOrder({ orderId }))).toMatchObject({
+      total: money(6 * 255 + 1_800),
+      customerId: 'c-1',
+    });
 
     const reserve = await asked(ReserveStock, orderId);
     expect(reserve.payload).toEqual({ orderId, lines: [{ sku: 'A', quantity: 6 }] });
     await orders.answer(ReserveStock, 'ok', { orderId });
-    expect((await asked(AuthorisePayment, orderId)).payload).toMatchObject({ amount: money(3_330), token: 'tok_ok' });
+    expect((await asked(AuthorisePayment, orderId)).payload).toMatchObject({
+      amount: money(3_330),
+      token: 'tok_ok',
+    });
     await orders.answer(AuthorisePayment, 'ok', { paymentId: newId(), amount: money(3_330) });
     await asked(CapturePayment, orderId);
     await becomes(orderId, 'confirmed');
     await orders.answer(CapturePayment, 'ok', { captured: money(3_330) });
     await asked(CreateShipment, orderId);
     await orders.answer(CreateShipment, 'ok', { shipmentId: newId() });
-    await orders.publish(new ShipmentDispatched({ ...shipment(orderId), trackingNumber: 'T-1', dispatchedAt: at }));
+    await orders.publish(
+      new ShipmentDispatched({ ...shipment(orderId), trackingNumber: 'T-1', dispatchedAt: at }),
+    );
     await becomes(orderId, 'shipped');
     await orders.publish(new ShipmentDelivered({ ...shipment(orderId), deliveredAt: at }));
     await becomes(orderId, 'completed');
 
-    const facts = [OrderPlaced, OrderConfirmed, OrderShipped, OrderCompleted].map(
-      (type) => orders.events(type).find(({ payload }) => payload.orderId === orderId),
+    const facts = [OrderPlaced, OrderConfirmed, OrderShipped, OrderCompleted].map((type) =>
+      orders.events(type).find(({ payload }) => payload.orderId === orderId),
     );
     expect(facts.map((fact) => fact?.payload.version)).toEqual([1, 2, 3, 4]);
     expect(new Set(facts.map((fact) => fact?.envelope.correlationId)).size).toBeGreaterThan(0);
@@ -105,7 +129,9 @@ describe('an order', () => {
     expect(rows).toHaveLength(1);
 
     const other = new PlaceOrder({ ...payload, customerId: 'c-2' });
-    await expect(orders.execute(withMessageId(other, id))).rejects.toMatchObject({ remoteCode: 'IDEMPOTENCY_CONFLICT' });
+    await expect(orders.execute(withMessageId(other, id))).rejects.toMatchObject({
+      remoteCode: 'IDEMPOTENCY_CONFLICT',
+    });
     await expect(orders.execute(new PlaceOrder(payload))).rejects.toMatchObject({ code: 'OrderExists' });
   });
 
@@ -124,18 +150,26 @@ describe('an order', () => {
     const orderId = await place({ customerId: 'c-barred' });
     await becomes(orderId, 'rejected');
     const rejection = orders.events(OrderRejected).find(({ payload }) => payload.orderId === orderId);
-    expect(rejection?.payload).toMatchObject({ reason: 'fraud', detail: 'the customer is barred', version: 2 });
+    expect(rejection?.payload).toMatchObject({
+      reason: 'fraud',
+      detail: 'the customer is barred',
+      version: 2,
+    });
   });
 
   it('that stock cannot cover is rejected', async () => {
     const orderId = await place();
     await asked(ReserveStock, orderId);
     const shortages = [{ sku: 'A', requested: 6, available: 2 }];
-    await orders.answer(ReserveStock, 'refused', { code: 'OutOfStock', message: 'short', data: { shortages } });
+    await orders.answer(ReserveStock, 'refused', {
+      code: 'OutOfStock',
+      message: 'short',
+      data: { shortages },
+    });
     await becomes(orderId, 'rejected');
-    expect(await orders.sql('SELECT rejection_reason, detail FROM orders WHERE order_id = $1', [orderId])).toEqual([
-      { rejection_reason: 'out_of_stock', detail: 'A: 2 of 6' },
-    ]);
+    expect(
+      await orders.sql('SELECT rejection_reason, detail FROM orders WHERE order_id = $1', [orderId]),
+    ).toEqual([{ rejection_reason: 'out_of_stock', detail: 'A: 2 of 6' }]);
   });
 
   it('is cancelled by its customer, and what was done is undone', async () => {
@@ -155,7 +189,9 @@ describe('an order', () => {
   it('that is unknown cannot be found or cancelled', async () => {
     const orderId = newId();
     await expect(orders.query(new FindOrder({ orderId }))).rejects.toMatchObject({ code: 'OrderNotFound' });
-    await expect(orders.execute(new CancelOrder({ orderId }))).rejects.toMatchObject({ code: 'OrderNotFound' });
+    await expect(orders.execute(new CancelOrder({ orderId }))).rejects.toMatchObject({
+      code: 'OrderNotFound',
+    });
   });
 
   it('of unusual size waits for a person and goes on when they approve', async () => {
@@ -174,11 +210,18 @@ describe('an order', () => {
 describe('the copy of the catalogue', () => {
   it('takes new prices, and ignores late ones', async () => {
     const price = (amountMinor: number, version: number) =>
-      new ProductPriceChanged({ sku: 'A', price: money(amountMinor), previousPrice: money(255), validFrom: at, version });
+      new ProductPriceChanged({
+        sku: 'A',
+        price: money(amountMinor),
+        previousPrice: money(255),
+        validFrom: at,
+        version,
+      });
     await orders.publish(price(300, 3));
     await orders.publish(price(200, 2));
     await until(
-      async () => (await orders.sql(`SELECT message_id FROM inbox WHERE consumer = 'product-copy'`)).length >= 4,
+      async () =>
+        (await orders.sql(`SELECT message_id FROM inbox WHERE consumer = 'product-copy'`)).length >= 4,
       { describe: 'both price changes are handled' },
     );
     expect(await orders.sql(`SELECT price_minor, version FROM products WHERE sku = 'A'`)).toEqual([

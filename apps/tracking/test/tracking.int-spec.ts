@@ -46,7 +46,8 @@ const view = (orderId: string) => tracking.query(new GetOrder({ orderId }));
 const projected = (orderId: string, entries: number) =>
   until(
     async () =>
-      (await tracking.sql('SELECT 1 FROM timeline_entries WHERE order_id = $1', [orderId])).length === entries,
+      (await tracking.sql('SELECT 1 FROM timeline_entries WHERE order_id = $1', [orderId])).length ===
+      entries,
     { describe: `${entries} timeline entries of ${orderId}` },
   );
 
@@ -63,9 +64,12 @@ describe('the view of an order', () => {
       completed(orderId),
       new PaymentRefunded({ paymentId, orderId, amount: money(30), refundKey: 'k-1', reason: 'late' }),
     );
-    await until(async () => (await view(orderId).catch(() => undefined))?.payment.refunded.amountMinor === 30, {
-      describe: 'the refund is seen',
-    });
+    await until(
+      async () => (await view(orderId).catch(() => undefined))?.payment.refunded.amountMinor === 30,
+      {
+        describe: 'the refund is seen',
+      },
+    );
     await projected(orderId, 4);
     expect(await view(orderId)).toMatchObject({
       status: 'completed',
@@ -93,12 +97,19 @@ describe('the view of an order', () => {
     await publish(placed(orderId));
     await projected(orderId, 3);
     // The gap at position 2 holds back what lies behind it.
-    expect((await tracking.query(new GetTimeline({ orderId }))).entries.map(({ position }) => position)).toEqual([1]);
+    expect(
+      (await tracking.query(new GetTimeline({ orderId }))).entries.map(({ position }) => position),
+    ).toEqual([1]);
     await publish(confirmed(orderId), confirmed(orderId));
     await projected(orderId, 4);
     const seen = await view(orderId);
     expect(seen.status).toBe('completed');
-    expect(seen.timeline.map(({ status }) => status)).toEqual(['pending', 'confirmed', 'shipped', 'completed']);
+    expect(seen.timeline.map(({ status }) => status)).toEqual([
+      'pending',
+      'confirmed',
+      'shipped',
+      'completed',
+    ]);
   });
 
   it('tells why an order was rejected', async () => {
@@ -141,6 +152,8 @@ describe('the list of orders', () => {
   });
 
   it('refuses a cursor that it did not give', async () => {
-    await expect(tracking.query(new ListOrders({ cursor: 'nonsense' }))).rejects.toMatchObject({ code: 'InvalidCursor' });
+    await expect(tracking.query(new ListOrders({ cursor: 'nonsense' }))).rejects.toMatchObject({
+      code: 'InvalidCursor',
+    });
   });
 });

@@ -16,6 +16,9 @@ export function backoffDelayMs(
   options: BackoffOptions,
   random: () => number = Math.random,
 ): number {
-  const ceiling = Math.min(options.maxMs, options.initialMs * (options.factor ?? 2) ** Math.max(0, attempt - 1));
+  const ceiling = Math.min(
+    options.maxMs,
+    options.initialMs * (options.factor ?? 2) ** Math.max(0, attempt - 1),
+  );
   return Math.round(ceiling / 2 + (random() * ceiling) / 2);
 }

@@ -2,5 +2,11 @@ export { parseDurationMs, formatDurationMs } from './duration.ts';
 export { systemClock, type Clock, type TimerHandle } from './clock.ts';
 export { newId, deterministicId, isUuid, timeOfId } from './ids.ts';
 export { PARTITIONS, partitionOf } from './partition.ts';
-export { FlotillaError, errorCode, errorMessage, type FlotillaErrorOptions, type RetryAdvice } from './errors.ts';
+export {
+  FlotillaError,
+  errorCode,
+  errorMessage,
+  type FlotillaErrorOptions,
+  type RetryAdvice,
+} from './errors.ts';
 export { backoffDelayMs, type BackoffOptions } from './backoff.ts';

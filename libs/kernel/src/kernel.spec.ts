@@ -22,9 +22,12 @@ describe('durations', () => {
     [40, 40],
   ])('reads %s', (text, ms) => expect(parseDurationMs(text)).toBe(ms));
 
-  it.each(['', 'soon', '-5s', '5 weeks', 'NaN', 'Infinity'])('refuses "%s" and says how to write one', (text) => {
-    expect(() => parseDurationMs(text)).toThrow(/write a number and a unit/);
-  });
+  it.each(['', 'soon', '-5s', '5 weeks', 'NaN', 'Infinity'])(
+    'refuses "%s" and says how to write one',
+    (text) => {
+      expect(() => parseDurationMs(text)).toThrow(/write a number and a unit/);
+    },
+  );
 
   it.each([
     [12, '12ms'],
@@ -82,12 +85,9 @@ describe('errors', () => {
   });
 
   it('reads a message out of anything thrown', () => {
-    expect([new Error('x'), 'y', { z: 1 }, new AggregateError([new Error('p'), new Error('q')])].map(errorMessage)).toEqual([
-      'x',
-      'y',
-      '{"z":1}',
-      'p; q',
-    ]);
+    expect(
+      [new Error('x'), 'y', { z: 1 }, new AggregateError([new Error('p'), new Error('q')])].map(errorMessage),
+    ).toEqual(['x', 'y', '{"z":1}', 'p; q']);
   });
 });
 

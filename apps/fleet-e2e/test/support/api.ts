@@ -75,14 +75,22 @@ export class Api {
   /** Defines a product and books stock for it. */
   async stock(sku: string, quantity: number, amount = '12.50'): Promise<void> {
     const price = { amount, currency: 'GBP' };
-    const product = await this.send('PUT', `/v1/products/${sku}`, { name: `The ${sku}`, kind: 'stocked', price });
+    const product = await this.send('PUT', `/v1/products/${sku}`, {
+      name: `The ${sku}`,
+      kind: 'stocked',
+      price,
+    });
     if (product.status !== 200) throw new Error(JSON.stringify(product.body));
     const receipt = await this.send('POST', `/v1/stock/${sku}/receipts`, { quantity });
     if (receipt.status !== 201) throw new Error(JSON.stringify(receipt.body));
   }
 
   place(sku: string, quantity: number, token = 'tok_ok', headers: Readonly<Record<string, string>> = {}) {
-    const body = { lines: [{ sku, quantity }], payment: { token }, shipTo: { name: 'Ada', country: 'France' } };
+    const body = {
+      lines: [{ sku, quantity }],
+      payment: { token },
+      shipTo: { name: 'Ada', country: 'France' },
+    };
     return this.send('POST', '/v1/orders', body, headers);
   }
 

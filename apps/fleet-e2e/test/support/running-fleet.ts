@@ -100,7 +100,10 @@ export class RunningFleet implements AsyncDisposable {
 
   /** Runs another command of the CLI against this fleet. */
   async run(...args: string[]): Promise<CommandResult> {
-    const child = spawn(process.execPath, this.#argv(args), { env: this.#env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, this.#argv(args), {
+      env: this.#env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));

@@ -58,7 +58,8 @@ export class TraceCollector implements AsyncDisposable {
 
   #take(traces: OtlpTraces): void {
     for (const { resource, scopeSpans = [] } of traces.resourceSpans ?? []) {
-      const service = resource?.attributes?.find(({ key }) => key === 'service.name')?.value.stringValue ?? '';
+      const service =
+        resource?.attributes?.find(({ key }) => key === 'service.name')?.value.stringValue ?? '';
       for (const { traceId, spanId, parentSpanId, name } of scopeSpans.flatMap(({ spans = [] }) => spans)) {
         this.spans.push({ service, name, traceId, spanId, parentSpanId: parentSpanId || undefined });
       }

@@ -1,6 +1,7 @@
 import { InvalidTransitionError, Order, type OrderStatus } from './order.ts';
 
-const placed = (): Order => Order.place({ orderId: 'o-1', customerId: 'c-1', totalMinor: 1250, currency: 'GBP' });
+const placed = (): Order =>
+  Order.place({ orderId: 'o-1', customerId: 'c-1', totalMinor: 1250, currency: 'GBP' });
 
 /** Walks an order along a way of statuses. */
 const walk = (...way: OrderStatus[]): Order => way.reduce((order, status) => order.become(status), placed());

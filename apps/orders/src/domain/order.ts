@@ -1,13 +1,7 @@
 import { FlotillaError } from '@flotilla/kernel';
 
 export type OrderStatus =
-  | 'pending'
-  | 'awaiting_review'
-  | 'confirmed'
-  | 'shipped'
-  | 'completed'
-  | 'rejected'
-  | 'cancelled';
+  'pending' | 'awaiting_review' | 'confirmed' | 'shipped' | 'completed' | 'rejected' | 'cancelled';
 
 /** What each status can turn into. */
 const transitions: Readonly<Record<OrderStatus, readonly OrderStatus[]>> = {
@@ -65,7 +59,8 @@ export class Order {
   /** The order one event later, in another status. Throws {@link InvalidTransitionError}. */
   become(status: OrderStatus): Order {
     const from = this.state.status;
-    if (!transitions[from].includes(status)) throw new InvalidTransitionError(this.state.orderId, from, status);
+    if (!transitions[from].includes(status))
+      throw new InvalidTransitionError(this.state.orderId, from, status);
     return new Order({ ...this.state, status, version: this.state.version + 1 });
   }
 }

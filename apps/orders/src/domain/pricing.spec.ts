@@ -19,8 +19,14 @@ describe('pricing', () => {
       ],
       products,
     );
-    expect(pricing).toMatchObject({ outcome: 'priced', totalMinor: 6 * 255 + 2 * 300 + 1800, currency: 'GBP' });
-    expect(pricing.outcome === 'priced' && pricing.lines.map((line) => [line.kind, line.unitPriceMinor])).toEqual([
+    expect(pricing).toMatchObject({
+      outcome: 'priced',
+      totalMinor: 6 * 255 + 2 * 300 + 1800,
+      currency: 'GBP',
+    });
+    expect(
+      pricing.outcome === 'priced' && pricing.lines.map((line) => [line.kind, line.unitPriceMinor]),
+    ).toEqual([
       ['stocked', 255],
       ['stocked', 300],
       ['charge', 1800],

@@ -23,7 +23,12 @@ export interface PricedLine {
 }
 
 export type Pricing =
-  | { readonly outcome: 'priced'; readonly lines: readonly PricedLine[]; readonly totalMinor: number; readonly currency: string }
+  | {
+      readonly outcome: 'priced';
+      readonly lines: readonly PricedLine[];
+      readonly totalMinor: number;
+      readonly currency: string;
+    }
   | { readonly outcome: 'unknown-products'; readonly skus: readonly string[] }
   | { readonly outcome: 'mixed-currencies'; readonly currencies: readonly string[] }
   | { readonly outcome: 'total-too-large' };

@@ -90,7 +90,14 @@ export class OrdersRepository {
     const rows = await this.unitOfWork.query(
       `UPDATE orders SET status = $2, version = $3, updated_at = $4, rejection_reason = $5, detail = $6
        WHERE order_id = $1 AND version = $3 - 1 RETURNING order_id`,
-      [state.orderId, state.status, state.version, at, ending?.rejectionReason ?? null, ending?.detail ?? null],
+      [
+        state.orderId,
+        state.status,
+        state.version,
+        at,
+        ending?.rejectionReason ?? null,
+        ending?.detail ?? null,
+      ],
     );
     if (rows.length !== 1) throw new OrderChangedError(state.orderId);
   }

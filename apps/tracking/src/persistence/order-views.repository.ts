@@ -129,7 +129,9 @@ export class OrderViewsRepository {
 
   /** One order with lines and timeline; only the given customer's, if one is given. */
   async find(orderId: string, customerId?: string): Promise<OrderView | undefined> {
-    const [row] = await this.unitOfWork.query<ViewRow & { timeline: (Omit<TimelineRow, 'at'> & { at: string })[] }>(
+    const [row] = await this.unitOfWork.query<
+      ViewRow & { timeline: (Omit<TimelineRow, 'at'> & { at: string })[] }
+    >(
       `SELECT ${summaryColumns}, v.lines,
               (SELECT coalesce(json_agg(t ORDER BY t.position), '[]'::json)
                FROM (SELECT position, at, event, status, detail FROM timeline_entries
@@ -177,7 +179,9 @@ export class OrderViewsRepository {
     orderId: string,
     after: number,
   ): Promise<{ customerId: string; status: OrderStatus; entries: TimelineEntry[] } | undefined> {
-    const rows = await this.unitOfWork.query<Partial<TimelineRow> & { customer_id: string; view_status: OrderStatus }>(
+    const rows = await this.unitOfWork.query<
+      Partial<TimelineRow> & { customer_id: string; view_status: OrderStatus }
+    >(
       `SELECT v.customer_id, v.status AS view_status, t.position, t.at, t.event, t.status, t.detail
        FROM order_views v LEFT JOIN timeline_entries t ON t.order_id = v.order_id AND t.position > $2
        WHERE v.order_id = $1 AND v.placed_at IS NOT NULL`,
@@ -186,7 +190,7 @@ export class OrderViewsRepository {
     const [first] = rows;
     if (!first) return undefined;
     // The outer join makes one row without an entry when there is none.
-    const entries = rows.flatMap((row) => (row.position == null ? [] : [toEntry(row as TimelineRow)]));
+    const entries = rows.flatMap((row) => (typeof row.position !== 'number' ? [] : [toEntry(row as TimelineRow)]));
     return { customerId: first.customer_id, status: first.view_status, entries: contiguous(entries, after) };
   }
 }
@@ -205,7 +209,11 @@ function toSummary(row: ViewRow): OrderSummary {
     total: money(row.total_minor),
     shipTo: row.ship_to,
     ...(row.tracking_number !== null && { trackingNumber: row.tracking_number }),
-    payment: { authorised: money(row.authorised), captured: money(row.captured), refunded: money(row.refunded) },
+    payment: {
+      authorised: money(row.authorised),
+      captured: money(row.captured),
+      refunded: money(row.refunded),
+    },
     placedAt: row.placed_at.toISOString(),
     updatedAt: row.updated_at.toISOString(),
   };

@@ -1,7 +1,10 @@
 import { z } from 'zod';
 
 /** So many pieces of one SKU. */
-export const stockLine = z.object({ sku: z.string().min(1).max(64), quantity: z.int().positive().max(1_000_000_000) });
+export const stockLine = z.object({
+  sku: z.string().min(1).max(64),
+  quantity: z.int().positive().max(1_000_000_000),
+});
 export type StockLine = z.output<typeof stockLine>;
 
 /** Where a SKU's pieces are. Always: received = onHand + reserved + shipped. */

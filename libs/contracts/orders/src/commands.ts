@@ -65,7 +65,11 @@ export class DecideReview extends defineCommand({
   owner: 'orders',
   name: 'DecideReview',
   version: 1,
-  payload: z.object({ orderId, decision: z.enum(['approve', 'reject']), reviewer: z.string().min(1).max(100) }),
+  payload: z.object({
+    orderId,
+    decision: z.enum(['approve', 'reject']),
+    reviewer: z.string().min(1).max(100),
+  }),
   reply: z.object({ orderId, decision: z.enum(['approve', 'reject']) }),
   errors: {
     OrderNotFound: z.object({ orderId }),

@@ -1,7 +1,12 @@
 import { z } from 'zod';
 
 /** Why a payment was not authorised. */
-export const declineReason = z.enum(['declined', 'insufficient_funds', 'unknown_token', 'provider_unavailable']);
+export const declineReason = z.enum([
+  'declined',
+  'insufficient_funds',
+  'unknown_token',
+  'provider_unavailable',
+]);
 export type DeclineReason = z.output<typeof declineReason>;
 
 /** Where a payment stands. `pending`: the provider has not answered yet. */

@@ -116,10 +116,13 @@ describe('the types of a message class', () => {
   it('are those of a command and a query of @nestjs/cqrs, and a wrong use does not compile', () => {
     // Compiled, never called: the type checker is the test.
     const uses = async (commands: CommandBus, queries: QueryBus): Promise<void> => {
-      const reply = await commands.execute(new ReserveStock({ orderId: 'o', lines: [{ sku: 'A', quantity: 1 }] }));
+      const reply = await commands.execute(
+        new ReserveStock({ orderId: 'o', lines: [{ sku: 'A', quantity: 1 }] }),
+      );
       same<typeof reply, { reservationId: string }>(true);
       const stock = await queries.execute(new GetStock({ sku: 'A' }));
       same<typeof stock, { onHand: number }>(true);
+      void stock.onHand;
       // @ts-expect-error a payload without its lines
       new ReserveStock({ orderId: 'o' });
       // @ts-expect-error a quantity that is no number
@@ -137,7 +140,11 @@ describe('the types of a message class', () => {
 
 describe('a service manifest', () => {
   it('lists what the service answers, for itself and as a stand-in', () => {
-    const manifest = defineService({ name: 'inventory', handles: [ReserveStock, GetStock], publishes: [StockReceived] });
+    const manifest = defineService({
+      name: 'inventory',
+      handles: [ReserveStock, GetStock],
+      publishes: [StockReceived],
+    });
     expect(manifest.answers).toEqual([ReserveStock, GetStock]);
     expect(defineService({ name: 'orders', standsInFor: [Ping] }).answers).toEqual([Ping]);
   });

@@ -1,5 +1,5 @@
 import type { Command, Query } from '@nestjs/cqrs';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { BusinessError, InvalidMessageError } from './protocol.errors.ts';
 import { parseWith } from './validation.ts';
 
@@ -46,7 +46,11 @@ export interface QuerySpec<P extends z.ZodType, R extends z.ZodType, E extends E
   readonly timeoutMs?: number;
 }
 
-export interface CommandSpec<P extends z.ZodType, R extends z.ZodType, E extends ErrorSchemas> extends Spec<P> {
+export interface CommandSpec<
+  P extends z.ZodType,
+  R extends z.ZodType,
+  E extends ErrorSchemas,
+> extends Spec<P> {
   /** What the handler answers. Default: nothing. */
   readonly reply?: R;
   readonly errors?: E;
@@ -74,20 +78,25 @@ interface Failures<E extends ErrorSchemas> {
     message?: string,
   ): BusinessError<C, z.output<E[C]>>;
   /** Whether a caught value is this contract's declared error, of that code if one is given. */
-  isFailure<C extends keyof E & string>(
-    error: unknown,
-    code?: C,
-  ): error is BusinessError<C, z.output<E[C]>>;
+  isFailure<C extends keyof E & string>(error: unknown, code?: C): error is BusinessError<C, z.output<E[C]>>;
 }
 
 /** A command declared by {@link defineCommand}: construct it, execute it on the `CommandBus`. */
-export interface CommandClass<P extends z.ZodType, R extends z.ZodType, E extends ErrorSchemas> extends Failures<E> {
+export interface CommandClass<
+  P extends z.ZodType,
+  R extends z.ZodType,
+  E extends ErrorSchemas,
+> extends Failures<E> {
   new (payload: z.input<P>): Command<z.output<R>> & WithPayload<z.output<P>>;
   readonly contract: Omit<Contract, 'errors'> & { readonly errors: E };
 }
 
 /** A query declared by {@link defineQuery}: construct it, execute it on the `QueryBus`. */
-export interface QueryClass<P extends z.ZodType, R extends z.ZodType, E extends ErrorSchemas> extends Failures<E> {
+export interface QueryClass<
+  P extends z.ZodType,
+  R extends z.ZodType,
+  E extends ErrorSchemas,
+> extends Failures<E> {
   new (payload: z.input<P>): Query<z.output<R>> & WithPayload<z.output<P>>;
   readonly contract: Omit<Contract, 'errors'> & { readonly errors: E };
 }
@@ -145,7 +154,9 @@ function makeClass(contract: Contract): AnyMessageClass & Failures<ErrorSchemas>
     throw new TypeError(`Contract name "${contract.name}" must be PascalCase letters and digits`);
   }
   if (!Number.isInteger(contract.version) || contract.version < 1) {
-    throw new TypeError(`Contract ${contract.name}: version must be a whole number from 1, not ${contract.version}`);
+    throw new TypeError(
+      `Contract ${contract.name}: version must be a whole number from 1, not ${contract.version}`,
+    );
   }
   return class Message {
     static readonly contract = contract;
@@ -211,7 +222,7 @@ export function defineCommand<
     reply: spec.reply,
     ...(spec.errors && { errors: spec.errors }),
     ...(spec.timeoutMs !== undefined && { timeoutMs: spec.timeoutMs }),
-    keyOf: spec.key as Contract['keyOf'],
+    keyOf: spec.key,
   });
   // The runtime class is the same for every contract; its types are the ones the spec gives it.
   return makeClass(contract) as unknown as CommandClass<P, R, E>;
@@ -234,8 +245,8 @@ export function defineQuery<
 /** Declares an event of an aggregate: a fact in the past tense that any service may react to. */
 export function defineEvent<P extends z.ZodType>(spec: EventSpec<P>): EventClass<P> {
   const contract = contractFrom('event', spec, {
-    keyOf: spec.aggregate as Contract['keyOf'],
-    aggregateVersionOf: spec.aggregateVersion as Contract['aggregateVersionOf'],
+    keyOf: spec.aggregate,
+    aggregateVersionOf: spec.aggregateVersion,
   });
   return makeClass(contract) as unknown as EventClass<P>;
 }

@@ -71,7 +71,8 @@ export function encodeEnvelope(envelope: Envelope): Record<string, string> {
   };
   if (envelope.causationId !== undefined) headers[h.causationId] = envelope.causationId;
   if (envelope.deadline !== undefined) headers[h.deadline] = new Date(envelope.deadline).toISOString();
-  if (envelope.aggregateVersion !== undefined) headers[h.aggregateVersion] = String(envelope.aggregateVersion);
+  if (envelope.aggregateVersion !== undefined)
+    headers[h.aggregateVersion] = String(envelope.aggregateVersion);
   if (envelope.replyTo !== undefined) headers[h.replyTo] = envelope.replyTo;
   if (envelope.outcome !== undefined) headers[h.outcome] = envelope.outcome;
   if (envelope.replayed === true) headers[h.replayed] = 'true';
@@ -104,7 +105,8 @@ export function decodeEnvelope(header: (name: string) => string | undefined): En
   }
   const deadlineText = header(h.deadline);
   const deadline = deadlineText === undefined ? undefined : Date.parse(deadlineText);
-  if (Number.isNaN(deadline)) problems.push({ path: h.deadline, message: `"${deadlineText}" is not an ISO 8601 time` });
+  if (Number.isNaN(deadline))
+    problems.push({ path: h.deadline, message: `"${deadlineText}" is not an ISO 8601 time` });
   const versionText = header(h.aggregateVersion);
   const aggregateVersion = versionText === undefined ? undefined : Number(versionText);
   if (aggregateVersion !== undefined && !Number.isInteger(aggregateVersion)) {
@@ -148,7 +150,12 @@ export interface FailureBody {
 }
 
 /** A failure as it goes over the wire. */
-export function failureBody(error: { code: string; message: string; retry?: RetryAdvice; data?: unknown }): FailureBody {
+export function failureBody(error: {
+  code: string;
+  message: string;
+  retry?: RetryAdvice;
+  data?: unknown;
+}): FailureBody {
   return {
     code: error.code,
     message: error.message,

@@ -15,7 +15,12 @@ export type {
   QuerySpec,
   ReplyOf,
 } from './define.ts';
-export { BusinessError, InvalidMessageError, InvalidReplyError, MalformedEnvelopeError } from './protocol.errors.ts';
+export {
+  BusinessError,
+  InvalidMessageError,
+  InvalidReplyError,
+  MalformedEnvelopeError,
+} from './protocol.errors.ts';
 export { parseWith, problemsOf, type Problem } from './validation.ts';
 export {
   decodeEnvelope,
@@ -44,4 +49,10 @@ export {
   subjectToken,
 } from './subjects.ts';
 export { jsonSchemaOf, type ContractSchema } from './json-schema.ts';
-export { contractsOf, defineService, type EventReaction, type ServiceManifest, type ServiceManifestSpec } from './service-manifest.ts';
+export {
+  contractsOf,
+  defineService,
+  type EventReaction,
+  type ServiceManifest,
+  type ServiceManifestSpec,
+} from './service-manifest.ts';

@@ -25,5 +25,5 @@ export function jsonSchemaOf(contract: Contract): ContractSchema {
 }
 
 function schemaOf(schema: z.ZodType, io: 'input' | 'output'): Record<string, unknown> {
-  return z.toJSONSchema(schema, { io }) as Record<string, unknown>;
+  return z.toJSONSchema(schema, { io });
 }

@@ -19,7 +19,9 @@ export class InvalidReplyError extends FlotillaError {
   readonly problems: readonly Problem[];
 
   constructor(type: string, problems: readonly Problem[]) {
-    super('INVALID_REPLY', `The reply to ${type} is not valid: ${describeProblems(problems)}`, { retry: 'never' });
+    super('INVALID_REPLY', `The reply to ${type} is not valid: ${describeProblems(problems)}`, {
+      retry: 'never',
+    });
     this.type = type;
     this.problems = problems;
   }

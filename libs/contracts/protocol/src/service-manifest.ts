@@ -40,15 +40,30 @@ export interface ServiceManifest extends Required<ServiceManifestSpec> {
 
 /** Declares a service; throws a TypeError that lists everything inconsistent in the declaration. */
 export function defineService(spec: ServiceManifestSpec): ServiceManifest {
-  const { name, handles = [], standsInFor = [], calls = [], sends = [], publishes = [], reacts = {}, database = true } =
-    spec;
+  const {
+    name,
+    handles = [],
+    standsInFor = [],
+    calls = [],
+    sends = [],
+    publishes = [],
+    reacts = {},
+    database = true,
+  } = spec;
   const problems: string[] = [];
   if (!/^[a-z][a-z0-9-]*$/.test(name)) problems.push(`name "${name}" must be kebab-case`);
-  const check = (list: string, classes: readonly AnyMessageClass[], kinds: readonly MessageKind[], owned?: boolean) => {
+  const check = (
+    list: string,
+    classes: readonly AnyMessageClass[],
+    kinds: readonly MessageKind[],
+    owned?: boolean,
+  ) => {
     for (const { contract } of classes) {
       if (!kinds.includes(contract.kind)) problems.push(`${list}: ${contract.type} is a ${contract.kind}`);
-      if (owned === true && contract.owner !== name) problems.push(`${list}: ${contract.type} belongs to ${contract.owner}`);
-      if (owned === false && contract.owner === name) problems.push(`${list}: ${contract.type} is the service's own`);
+      if (owned === true && contract.owner !== name)
+        problems.push(`${list}: ${contract.type} belongs to ${contract.owner}`);
+      if (owned === false && contract.owner === name)
+        problems.push(`${list}: ${contract.type} is the service's own`);
     }
     const types = classes.map((each) => contractOf(each).type);
     for (const twice of new Set(types.filter((type, index) => types.indexOf(type) !== index))) {

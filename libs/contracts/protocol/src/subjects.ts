@@ -14,7 +14,9 @@ export function subjectToken(key: string): string {
   let token = '';
   for (const byte of new TextEncoder().encode(key)) {
     const character = String.fromCharCode(byte);
-    token += /[A-Za-z0-9_-]/.test(character) ? character : `=${byte.toString(16).padStart(2, '0').toUpperCase()}`;
+    token += /[A-Za-z0-9_-]/.test(character)
+      ? character
+      : `=${byte.toString(16).padStart(2, '0').toUpperCase()}`;
   }
   return token;
 }

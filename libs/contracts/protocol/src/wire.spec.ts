@@ -74,7 +74,11 @@ describe('the envelope', () => {
 
   it('needs no more than an id and a type from a plain client', () => {
     const headers: Record<string, string> = { 'ce-id': 'm-1', 'ce-type': 'x.Y.v1' };
-    expect(decodeEnvelope((name) => headers[name])).toMatchObject({ subject: 'm-1', correlationId: 'm-1', source: 'unknown' });
+    expect(decodeEnvelope((name) => headers[name])).toMatchObject({
+      subject: 'm-1',
+      correlationId: 'm-1',
+      source: 'unknown',
+    });
   });
 
   it('reports all that is wrong with it', () => {
@@ -86,7 +90,9 @@ describe('the envelope', () => {
     };
     const decode = (): unknown => decodeEnvelope((name) => headers[name]);
     expect(decode).toThrow(MalformedEnvelopeError);
-    expect(decode).toThrow(/ce-id: is missing; ce-type: is missing; ce-specversion.*ce-deadline.*ce-aggregateversion.*ce-outcome/);
+    expect(decode).toThrow(
+      /ce-id: is missing; ce-type: is missing; ce-specversion.*ce-deadline.*ce-aggregateversion.*ce-outcome/,
+    );
   });
 
   it('reads a failure of any shape', () => {

@@ -13,7 +13,10 @@ export class CreateShipment extends defineCommand({
   payload: z.object({
     orderId,
     shipTo: address,
-    lines: z.array(z.object({ sku: z.string(), quantity: z.int().positive() })).min(1).max(1_000),
+    lines: z
+      .array(z.object({ sku: z.string(), quantity: z.int().positive() }))
+      .min(1)
+      .max(1_000),
   }),
   reply: z.object({ shipmentId: z.uuid() }),
   errors: {

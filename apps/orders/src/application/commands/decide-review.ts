@@ -25,7 +25,9 @@ export class DecideReviewHandler implements ICommandHandler<DecideReview> {
     const at = new Date(this.clock.now());
     await this.orders.save(reviewed, at);
     const { version } = reviewed.state;
-    this.events.publish(new OrderReviewed({ orderId, customerId, version, at: at.toISOString(), decision, reviewer }));
+    this.events.publish(
+      new OrderReviewed({ orderId, customerId, version, at: at.toISOString(), decision, reviewer }),
+    );
     return { orderId, decision };
   }
 }

@@ -30,7 +30,11 @@ export class PlaceOrderHandler implements ICommandHandler<PlaceOrder> {
     const pricing = priceLines(payload.lines, await this.products.findAll(skus));
     switch (pricing.outcome) {
       case 'unknown-products':
-        throw PlaceOrder.failure('UnknownProduct', { skus: [...pricing.skus] }, `Unknown products: ${pricing.skus.join(', ')}`);
+        throw PlaceOrder.failure(
+          'UnknownProduct',
+          { skus: [...pricing.skus] },
+          `Unknown products: ${pricing.skus.join(', ')}`,
+        );
       case 'mixed-currencies':
         throw PlaceOrder.failure('MixedCurrencies', { currencies: [...pricing.currencies] });
       case 'total-too-large':

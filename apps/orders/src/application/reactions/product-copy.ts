@@ -13,7 +13,14 @@ export class ProductCopy implements IEventHandler<ProductDefined | ProductPriceC
   async handle(event: ProductDefined | ProductPriceChanged): Promise<void> {
     if (event instanceof ProductDefined) {
       const { sku, name, kind, price, version } = event.payload;
-      await this.products.define({ sku, name, kind, priceMinor: price.amountMinor, currency: price.currency, version });
+      await this.products.define({
+        sku,
+        name,
+        kind,
+        priceMinor: price.amountMinor,
+        currency: price.currency,
+        version,
+      });
       return;
     }
     const { sku, price, version } = event.payload;

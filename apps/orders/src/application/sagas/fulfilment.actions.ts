@@ -63,7 +63,9 @@ export class OrderFulfilmentActions implements FulfilmentActions {
       );
     }
     // The customer's wish, or a technical reason that an operator ended: nothing that the order is to blame for.
-    return this.#become(orderId, 'cancelled', (fact) => new OrderCancelled({ ...fact, reason: detail }), { detail });
+    return this.#become(orderId, 'cancelled', (fact) => new OrderCancelled({ ...fact, reason: detail }), {
+      detail,
+    });
   }
 
   async #become(
@@ -73,7 +75,8 @@ export class OrderFulfilmentActions implements FulfilmentActions {
     ending?: Ending,
   ): Promise<void> {
     const order = await this.orders.find(orderId);
-    if (!order) throw new FlotillaError('ORDER_MISSING', `There is no order ${orderId}, but its fulfilment runs`);
+    if (!order)
+      throw new FlotillaError('ORDER_MISSING', `There is no order ${orderId}, but its fulfilment runs`);
     const changed = order.become(status);
     const at = new Date(this.clock.now());
     await this.orders.save(changed, at, ending);

@@ -9,7 +9,11 @@ import type { SagaReason } from '@flotilla/saga';
 import { simulateSaga, type SagaSimulation } from '@flotilla/saga/testing';
 import { fulfilmentSaga, type FulfilmentActions, type FulfilmentData } from './fulfilment.saga.ts';
 
-const fulfilment = fulfilmentSaga({ screeningTimeoutMs: 5_000, reviewTimeoutMs: 60_000, shippingTimeoutMs: 60_000 });
+const fulfilment = fulfilmentSaga({
+  screeningTimeoutMs: 5_000,
+  reviewTimeoutMs: 60_000,
+  shippingTimeoutMs: 60_000,
+});
 const orderId = newId();
 const shipmentId = newId();
 const at = '2026-01-02T03:04:05.000Z';
@@ -54,12 +58,15 @@ let actions: RecordedActions;
 beforeEach(() => (actions = new RecordedActions()));
 
 type Conversation = SagaSimulation<FulfilmentData, FulfilmentActions>;
-const start = (data: FulfilmentData = order): Conversation => simulateSaga(fulfilment, data, { actions, id: orderId });
+const start = (data: FulfilmentData = order): Conversation =>
+  simulateSaga(fulfilment, data, { actions, id: orderId });
 const passed: ReplyOf<ScreenOrder> = { verdict: 'pass', score: 0, reasons: [] };
 const screened = (): Conversation => start().expectCommand(ScreenOrder).reply(passed);
 const reserved = (): Conversation => screened().expectCommand(ReserveStock).reply({ orderId });
 const authorised = (): Conversation =>
-  reserved().expectCommand(AuthorisePayment, { amount: money, token: 'tok_ok' }).reply({ paymentId: newId(), amount: money });
+  reserved()
+    .expectCommand(AuthorisePayment, { amount: money, token: 'tok_ok' })
+    .reply({ paymentId: newId(), amount: money });
 const captured = (): Conversation => authorised().expectCommand(CapturePayment).reply({ captured: money });
 const handedOver = (): Conversation => captured().expectCommand(CreateShipment).reply({ shipmentId });
 const dispatched = { shipmentId, orderId, trackingNumber: 'T-1', dispatchedAt: at };
@@ -155,7 +162,14 @@ describe('screening that does not answer', () => {
       .expectCommand(ScreenOrder)
       .timeout()
       .expectWaiting('reviewed')
-      .event(OrderReviewed, { orderId, customerId: 'c-1', version: 3, at, decision: 'approve', reviewer: 'Grace' })
+      .event(OrderReviewed, {
+        orderId,
+        customerId: 'c-1',
+        version: 3,
+        at,
+        decision: 'approve',
+        reviewer: 'Grace',
+      })
       .expectCommand(ReserveStock);
     expect(actions.calls).toHaveLength(1);
   });
@@ -164,7 +178,14 @@ describe('screening that does not answer', () => {
     await start({ ...order, reviewAboveMinor: 1_000 })
       .expectCommand(ScreenOrder)
       .timeout()
-      .event(OrderReviewed, { orderId, customerId: 'c-1', version: 3, at, decision: 'reject', reviewer: 'Grace' })
+      .event(OrderReviewed, {
+        orderId,
+        customerId: 'c-1',
+        version: 3,
+        at,
+        decision: 'reject',
+        reviewer: 'Grace',
+      })
       .expectCompensated('fraud');
     expect(actions.calls.at(-1)).toBe('given up: fraud: rejected by Grace');
   });

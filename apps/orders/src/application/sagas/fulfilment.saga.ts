@@ -3,7 +3,12 @@ import { ReleaseStock, ReserveStock } from '@flotilla/contracts-inventory';
 import { OrderReviewed } from '@flotilla/contracts-orders';
 import { AuthorisePayment, CapturePayment, RefundPayment, VoidPayment } from '@flotilla/contracts-payments';
 import type { Address } from '@flotilla/contracts-shipping';
-import { CancelShipment, CreateShipment, ShipmentDelivered, ShipmentDispatched } from '@flotilla/contracts-shipping';
+import {
+  CancelShipment,
+  CreateShipment,
+  ShipmentDelivered,
+  ShipmentDispatched,
+} from '@flotilla/contracts-shipping';
 import { abort, command, defineSaga, local, waitFor, type SagaReason } from '@flotilla/saga';
 
 /** What the saga carries: the order as it was placed, and the limits that held when it was. */
@@ -99,7 +104,9 @@ export function fulfilmentSaga(timeouts: FulfilmentTimeouts) {
           OutOfStock: (_, { shortages }) =>
             abort(
               'out_of_stock',
-              shortages.map(({ sku, requested, available }) => `${sku}: ${available} of ${requested}`).join(', '),
+              shortages
+                .map(({ sku, requested, available }) => `${sku}: ${available} of ${requested}`)
+                .join(', '),
             ),
         },
         compensate: {

@@ -8,7 +8,9 @@ import { OrderViewsRepository } from '../../persistence/order-views.repository.t
 export class ListOrdersHandler implements IQueryHandler<ListOrders> {
   constructor(private readonly views: OrderViewsRepository) {}
 
-  async execute({ payload: { customerId, status, cursor, limit } }: ListOrders): Promise<ReplyOf<ListOrders>> {
+  async execute({
+    payload: { customerId, status, cursor, limit },
+  }: ListOrders): Promise<ReplyOf<ListOrders>> {
     const after = cursor === undefined ? undefined : readCursor(cursor);
     if (cursor !== undefined && !after) throw ListOrders.failure('InvalidCursor', { cursor });
     // One more than asked for tells whether there is a next page.

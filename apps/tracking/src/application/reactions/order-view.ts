@@ -65,6 +65,7 @@ function stepOf(event: OrderEvent): OrderStep {
   if (event instanceof OrderConfirmed) return step('confirmed');
   if (event instanceof OrderShipped) return step('shipped', event.payload.trackingNumber);
   if (event instanceof OrderCompleted) return step('completed');
-  if (event instanceof OrderRejected) return step('rejected', `${event.payload.reason}: ${event.payload.detail}`);
+  if (event instanceof OrderRejected)
+    return step('rejected', `${event.payload.reason}: ${event.payload.detail}`);
   return step('cancelled', event.payload.reason);
 }

@@ -14,7 +14,13 @@ export class PaymentViewProjection implements IEventHandler<PaymentEvent> {
   async handle(event: PaymentEvent): Promise<void> {
     const { orderId, amount } = event.payload;
     const { kind, entry } = entryOf(event);
-    await this.views.addPayment({ orderId, entry, kind, amountMinor: amount.amountMinor, currency: amount.currency });
+    await this.views.addPayment({
+      orderId,
+      entry,
+      kind,
+      amountMinor: amount.amountMinor,
+      currency: amount.currency,
+    });
   }
 }
 
