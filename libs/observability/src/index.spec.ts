@@ -6,9 +6,11 @@ it('exports these names and no others', () => {
     [
       "EventLoopLag",
       "HealthRegistry",
+      "continueFrom",
       "createLogger",
       "createMetrics",
       "currentContext",
+      "currentOrigin",
       "currentTrace",
       "databaseAttributes",
       "httpServerAttributes",

@@ -1,6 +1,9 @@
 // Context of the message being handled
 export { currentContext, runWithContext, type MessageContext, type MessageContextPatch } from './context.ts';
 
+// What is done later, for what caused it
+export { continueFrom, currentOrigin, type Origin } from './origin.ts';
+
 // Traces
 export { startTracing, type Tracing, type TracingOptions } from './start-tracing.ts';
 export {

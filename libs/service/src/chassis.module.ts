@@ -1,7 +1,13 @@
-import { OutgoingMessages } from './outgoing.ts';
 import { HealthModule } from '@flotilla/observability/nest';
-import { PersistenceModule, PersistenceRuntime, UnitOfWork } from '@flotilla/persistence';
+import {
+  Outbox,
+  PersistenceModule,
+  PersistenceRuntime,
+  UnitOfWork,
+  type MigrationClass,
+} from '@flotilla/persistence';
 import { sagaMigrations } from '@flotilla/saga';
+import type { NatsConnection } from '@nats-io/nats-core';
 import {
   Module,
   type DynamicModule,
@@ -16,19 +22,32 @@ import { FleetCommandBus, FleetQueryBus, OutboxEventPublisher } from './cqrs/bus
 import { HandlerRegistry } from './cqrs/handler-registry.ts';
 import { MessageRouter } from './cqrs/message-router.ts';
 import { RemoteCalls } from './cqrs/remote-calls.ts';
-import type { ServiceParts } from './create-service.ts';
+import type { ServiceSpec } from './flotilla.module.ts';
 import { CommandProcessor } from './inbound/command-processor.ts';
 import { DurableConsumers } from './inbound/durable-consumers.ts';
 import { Handling } from './inbound/handling.ts';
 import { RequestServer } from './inbound/request-server.ts';
 import { Jobs } from './jobs.ts';
 import { OperatorCommands } from './operator-commands.ts';
+import { OutboxReconciliation } from './outbox-reconciliation.ts';
+import { OutgoingMessages } from './outgoing.ts';
 import { SagaHost } from './sagas/saga-host.ts';
 import { SagaInbox } from './sagas/saga-inbox.ts';
 import { Sagas } from './sagas/sagas.ts';
 import { NoDatabaseError } from './service.errors.ts';
+import type { ServiceParts } from './service-parts.ts';
 import { ServiceRuntime } from './service-runtime.ts';
 import { BROKER, CHASSIS_CONFIG, CLOCK } from './tokens.ts';
+import { TracedPublisher } from './traced-publisher.ts';
+
+const DAY_MS = 86_400_000;
+/** By then everything has been drained: what persistence still waits for is the exception, in milliseconds. */
+const PERSISTENCE_DRAIN_MS = 2_000;
+
+/** The migrations of a service's database beside the chassis' own inbox and outbox, in order. */
+export function serviceMigrations({ migrations = [] }: ServiceSpec): MigrationClass[] {
+  return [...sagaMigrations, ...migrations];
+}
 
 /** Everything that the chassis gives to a service's modules: buses, unit of work, sagas, jobs, health. Global. */
 @Module({})
@@ -74,8 +93,9 @@ function persistence({ spec, config, broker, clock, metrics }: ServiceParts): Dy
     poolSize: config.databasePoolSize,
     connectTimeoutMs: config.connectTimeoutMs,
     entities: spec.entities ?? [],
-    migrations: [...sagaMigrations, ...(spec.migrations ?? [])],
-    publisher: broker,
+    migrations: serviceMigrations(spec),
+    publisher: new TracedPublisher(broker),
+    drainMs: PERSISTENCE_DRAIN_MS,
     lanes: config.unitOfWorkLanes,
     retentionDays: config.outboxRetentionDays,
     // What is published again after a loss must still be recognised.
@@ -85,24 +105,30 @@ function persistence({ spec, config, broker, clock, metrics }: ServiceParts): Dy
   });
 }
 
-function values({ config, configClass, clock, broker }: ServiceParts): Provider[] {
+function values({ config, configClass, clock, broker, metrics }: ServiceParts): Provider[] {
   return [
     { provide: CLOCK, useValue: clock },
     { provide: BROKER, useValue: broker },
     { provide: CHASSIS_CONFIG, useValue: config },
     { provide: configClass as InjectionToken, useValue: config },
-    { provide: Jobs, useValue: new Jobs(clock) },
+    { provide: Jobs, useValue: new Jobs(clock, metrics) },
   ];
 }
 
 function buses({ spec, clock, broker, metrics }: ServiceParts): Provider[] {
   const { manifest } = spec;
   const outgoing = new OutgoingMessages(manifest.name, clock);
-  const reactions = new Set((spec.sagas ?? []).flatMap(({ reaction }) => reaction ?? []));
   return [
     { provide: OutgoingMessages, useValue: outgoing },
-    { provide: MessageRouter, useValue: new MessageRouter(manifest, new RemoteCalls(broker, outgoing, clock, metrics)) },
-    { provide: HandlerRegistry, useFactory: (modules: ModulesContainer) => new HandlerRegistry(modules), inject: [ModulesContainer] },
+    {
+      provide: MessageRouter,
+      useValue: new MessageRouter(manifest, new RemoteCalls(broker, outgoing, clock, metrics)),
+    },
+    {
+      provide: HandlerRegistry,
+      useFactory: (modules: ModulesContainer) => new HandlerRegistry(modules),
+      inject: [ModulesContainer],
+    },
     {
       provide: CommandBus,
       useFactory: (
@@ -122,15 +148,21 @@ function buses({ spec, clock, broker, metrics }: ServiceParts): Provider[] {
     {
       provide: EventBus,
       useFactory: (commands: CommandBus, moduleRef: ModuleRef, unhandled: UnhandledExceptionBus) =>
-        new EventBus(commands, moduleRef, unhandled, { eventPublisher: new OutboxEventPublisher(outgoing) }),
+        new EventBus(commands, moduleRef, unhandled, {
+          eventPublisher: new OutboxEventPublisher(manifest, outgoing),
+        }),
       inject: [CommandBus, ModuleRef, UnhandledExceptionBus],
     },
     EventPublisher,
     {
       provide: CqrsBootstrap,
-      useFactory: (handlers: HandlerRegistry, commands: CommandBus, queries: QueryBus) =>
-        new CqrsBootstrap(manifest, reactions, handlers, commands, queries),
-      inject: [HandlerRegistry, CommandBus, QueryBus],
+      useFactory: (
+        handlers: HandlerRegistry,
+        commands: CommandBus,
+        queries: QueryBus,
+        sagaHost: SagaHost | undefined,
+      ) => new CqrsBootstrap(manifest, handlers, commands, queries, sagaHost),
+      inject: [HandlerRegistry, CommandBus, QueryBus, { token: SagaHost, optional: true }],
     },
   ];
 }
@@ -140,8 +172,11 @@ function inbound({ spec, config, broker, clock, metrics }: ServiceParts): Provid
     { provide: Handling, useValue: new Handling(metrics, clock) },
     {
       provide: CommandProcessor,
-      useFactory: (commands: FleetCommandBus, handlers: HandlerRegistry, unitOfWork: UnitOfWork | undefined) =>
-        new CommandProcessor(spec.manifest.name, commands, handlers, unitOfWork),
+      useFactory: (
+        commands: FleetCommandBus,
+        handlers: HandlerRegistry,
+        unitOfWork: UnitOfWork | undefined,
+      ) => new CommandProcessor(spec.manifest.name, commands, handlers, unitOfWork),
       inject: [CommandBus, HandlerRegistry, { token: UnitOfWork, optional: true }],
     },
     {
@@ -162,11 +197,11 @@ function inbound({ spec, config, broker, clock, metrics }: ServiceParts): Provid
   ];
 }
 
-function sagas({ spec, clock, metrics }: ServiceParts): FactoryProvider[] {
+function sagas({ spec, config, clock, metrics }: ServiceParts): FactoryProvider[] {
   return [
     {
       provide: SagaHost,
-      useFactory: (unitOfWork: UnitOfWork, outgoing: OutgoingMessages, moduleRef: ModuleRef) =>
+      useFactory: (unitOfWork: UnitOfWork, outgoing: OutgoingMessages, jobs: Jobs, moduleRef: ModuleRef) =>
         new SagaHost({
           service: spec.manifest.name,
           registrations: spec.sagas ?? [],
@@ -174,17 +209,20 @@ function sagas({ spec, clock, metrics }: ServiceParts): FactoryProvider[] {
           outgoing,
           clock,
           metrics,
+          jobs,
           moduleRef,
+          retentionMs: config.sagaRetentionDays * DAY_MS,
         }),
-      inject: [UnitOfWork, OutgoingMessages, ModuleRef],
+      inject: [UnitOfWork, OutgoingMessages, Jobs, ModuleRef],
     },
     { provide: Sagas, useFactory: (host: SagaHost) => new Sagas(host), inject: [SagaHost] },
     { provide: SagaInbox, useFactory: (host: SagaHost) => new SagaInbox(host), inject: [SagaHost] },
   ];
 }
 
-function durable({ spec, config, broker }: ServiceParts): FactoryProvider[] {
+function durable({ spec, config, broker, connection }: ServiceParts): FactoryProvider[] {
   return [
+    ...(connection ? [reconciliation(connection)] : []),
     {
       provide: DurableConsumers,
       useFactory: (
@@ -207,14 +245,22 @@ function durable({ spec, config, broker }: ServiceParts): FactoryProvider[] {
     },
     {
       provide: OperatorCommands,
-      useFactory: (host: SagaHost, unitOfWork: UnitOfWork, outgoing: OutgoingMessages) =>
-        new OperatorCommands(spec.manifest.name, broker, host, unitOfWork, outgoing),
-      inject: [SagaHost, UnitOfWork, OutgoingMessages],
+      useFactory: (host: SagaHost, unitOfWork: UnitOfWork, outgoing: OutgoingMessages, handling: Handling) =>
+        new OperatorCommands(spec.manifest.name, broker, host, unitOfWork, outgoing, handling),
+      inject: [SagaHost, UnitOfWork, OutgoingMessages, Handling],
     },
   ];
 }
 
-function runtime({ spec, broker }: ServiceParts): FactoryProvider {
+function reconciliation(connection: NatsConnection): FactoryProvider {
+  return {
+    provide: OutboxReconciliation,
+    useFactory: (outbox: Outbox, jobs: Jobs) => new OutboxReconciliation(connection, outbox, jobs),
+    inject: [Outbox, Jobs],
+  };
+}
+
+function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider {
   const { manifest } = spec;
   const optional = (token: InjectionToken) => ({ token, optional: true });
   return {
@@ -229,15 +275,15 @@ function runtime({ spec, broker }: ServiceParts): FactoryProvider {
     ) =>
       new ServiceRuntime({
         manifest,
+        version: config.serviceVersion,
         broker,
+        clock,
         requests,
         jobs,
         consumers,
         sagas: sagaHost,
         operators: (spec.sagas ?? []).length > 0 ? operators : undefined,
-        flush: async (withinMs) => {
-          await database?.flush(withinMs);
-        },
+        flush: async (withinMs) => (await database?.flush(withinMs)) ?? true,
       }),
     inject: [
       RequestServer,

@@ -1,55 +1,103 @@
-import { errorMessage, type Clock } from '@flotilla/kernel';
-import type { Broker } from '@flotilla/messaging';
-import type { HealthRegistry, Logger, Metrics } from '@flotilla/observability';
+import { errorMessage } from '@flotilla/kernel';
 import { NestPinoLogger, observeHttp } from '@flotilla/observability/nest';
-import type { Type } from '@nestjs/common';
+import { Outbox } from '@flotilla/persistence';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { DataSource } from 'typeorm';
 import { ChassisModule } from './chassis.module.ts';
-import type { ChassisConfig } from './config/chassis-settings.ts';
-import type { ServiceSpec } from './flotilla.module.ts';
+import type { ServiceParts } from './service-parts.ts';
 import { ServiceRuntime } from './service-runtime.ts';
-
-/** Everything that a service is made of; `runService` gets it from the environment, a test makes its own. */
-export interface ServiceParts {
-  readonly module: Type<unknown>;
-  readonly spec: ServiceSpec;
-  readonly config: ChassisConfig;
-  /** The class under which the configuration is injected. */
-  readonly configClass: Type<unknown> | (abstract new (...args: never[]) => unknown);
-  /** Connected; the service closes it when it stops. */
-  readonly broker: Broker;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly metrics: Metrics;
-  readonly health: HealthRegistry;
-}
+import { UncleanStopError } from './service.errors.ts';
 
 export interface RunningService {
   readonly app: NestFastifyApplication;
   /** Starts to listen and to handle messages. Resolves when the service is ready, with its HTTP address. */
   start(): Promise<{ url: string }>;
-  /** Stops cleanly, within the configured bound. Calling it again waits for the same stop. */
+  /**
+   * Stops: takes nothing new, finishes what is in flight within `DRAIN_MS`, gives the rest back, empties the outbox
+   * and disconnects, whatever of it fails; then rejects with what failed. Calling it again waits for the same stop.
+   */
   stop(): Promise<void>;
 }
 
 /** Largest body that HTTP takes by default, in bytes. */
 const BODY_LIMIT_BYTES = 1_048_576;
+/** What each later part of a stop gets even when the parts before it have used up the time, in milliseconds. */
+const LEAST_STOP_MS = 1_000;
 
 /** Builds a service around its module: Nest application, chassis, health. Nothing is handled before `start`. */
 export async function createService(parts: ServiceParts): Promise<RunningService> {
-  const { config, broker, clock, logger, metrics, health, module } = parts;
+  const { config, broker, clock, logger, metrics } = parts;
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT_BYTES,
     // Keep-alive connections are closed at once when the service drains.
     forceCloseConnections: 'idle',
-    // A path with a broken escape is the caller's fault, not an exception.
     routerOptions: { maxParamLength: 500 },
   });
   observeHttp(adapter.getInstance(), { metrics, clock });
   const app = await NestFactory.create<NestFastifyApplication>(ChassisModule.forRoot(parts), adapter, {
     logger: new NestPinoLogger(logger),
     abortOnError: false,
+  });
+  try {
+    await app.init();
+  } catch (error) {
+    await app
+      .close()
+      .catch((closing: unknown) => logger.warn(`Closing after a failed start: ${errorMessage(closing)}`));
+    throw error;
+  }
+  const runtime = app.get(ServiceRuntime);
+  observeState(parts, app, runtime);
+
+  /** Requests that are still being answered get `withinMs`, streams that never end too. */
+  const closeApp = async (withinMs: number): Promise<void> => {
+    const impatience = clock.after(withinMs, () => app.getHttpServer().closeAllConnections());
+    await app.close();
+    impatience.cancel();
+  };
+
+  let starting: Promise<{ url: string }> | undefined;
+  let stopped: Promise<void> | undefined;
+  const stop = async (): Promise<void> => {
+    const sinceMs = clock.monotonicMs();
+    const leftMs = (): number => Math.max(LEAST_STOP_MS, config.drainMs - (clock.monotonicMs() - sinceMs));
+    parts.health.drain();
+    const failures: unknown[] = [];
+    const attempt = (part: () => Promise<unknown>): Promise<unknown> =>
+      part().catch((error: unknown) => failures.push(error));
+    // Whether a start that is under way succeeds no longer matters, but two hands on one service would.
+    await starting?.catch(() => undefined);
+    await attempt(() => runtime.stop(leftMs));
+    await attempt(() => closeApp(leftMs()));
+    await attempt(() => broker.close({ drainMs: leftMs() }));
+    if (failures.length > 0) throw new UncleanStopError(parts.spec.manifest.name, failures);
+  };
+  return {
+    app,
+    start() {
+      starting ??= (async () => {
+        await app.listen({ port: config.port, host: config.host });
+        await runtime.start();
+        return { url: await app.getUrl() };
+      })();
+      return starting;
+    },
+    stop() {
+      stopped ??= stop();
+      return stopped;
+    },
+  };
+}
+
+/** What probes and metrics read at each visit. */
+function observeState(parts: ServiceParts, app: NestFastifyApplication, runtime: ServiceRuntime): void {
+  const { health, metrics, broker, spec } = parts;
+  health.register({
+    name: 'handlers',
+    check: () => {
+      if (!runtime.started) throw new Error('the service does not handle messages yet');
+    },
   });
   health.register({
     name: 'nats',
@@ -58,6 +106,7 @@ export async function createService(parts: ServiceParts): Promise<RunningService
       if (!connected) throw new Error(detail ?? 'not connected');
     },
   });
+  // Also says so when one of the service's consumers does not receive.
   health.register({
     name: 'jetstream',
     check: () => {
@@ -66,31 +115,9 @@ export async function createService(parts: ServiceParts): Promise<RunningService
     },
   });
   metrics.observeBroker(() => broker.health());
-  try {
-    await parts.spec.http?.(app);
-    await app.init();
-  } catch (error) {
-    await app.close().catch((closing: unknown) => logger.warn(`Closing after a failed start: ${errorMessage(closing)}`));
-    throw error;
-  }
-  const runtime = app.get(ServiceRuntime);
-
-  let stopped: Promise<void> | undefined;
-  return {
-    app,
-    async start() {
-      await app.listen({ port: config.port, host: config.host });
-      await runtime.start();
-      return { url: await app.getUrl() };
-    },
-    stop() {
-      stopped ??= (async () => {
-        health.drain();
-        await runtime.stop(config.drainMs);
-        await app.close();
-        await broker.close({ drainMs: config.drainMs });
-      })();
-      return stopped;
-    },
-  };
+  if (!spec.manifest.database) return;
+  const dataSource = app.get(DataSource, { strict: false });
+  const outbox = app.get(Outbox, { strict: false });
+  health.register({ name: 'database', check: async () => void (await dataSource.query('SELECT 1')) });
+  metrics.observeOutbox(() => outbox.stats());
 }

@@ -1,7 +1,8 @@
 // A service
 export { runService } from './run-service.ts';
 export { FlotillaModule, serviceSpecOf, type SagaRegistration, type ServiceSpec } from './flotilla.module.ts';
-export { createService, type RunningService, type ServiceParts } from './create-service.ts';
+export { createService, type RunningService } from './create-service.ts';
+export type { ServiceParts } from './service-parts.ts';
 
 // Its configuration
 export {
@@ -28,10 +29,13 @@ export { operatorSubject } from './operator-commands.ts';
 
 // Errors
 export {
+  DatabaseUnreachableError,
   ManifestMismatchError,
   NoDatabaseError,
+  OutsideHandlerInsideUnitOfWorkError,
   PublishOutsideUnitOfWorkError,
   RemoteCallInsideUnitOfWorkError,
   RemoteFailureError,
+  UncleanStopError,
   UnlistedMessageError,
 } from './service.errors.ts';

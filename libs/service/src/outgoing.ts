@@ -3,13 +3,21 @@ import {
   contractOf,
   encodeEnvelope,
   eventSubject,
+  failureBody,
   rpcSubject,
   type AnyMessage,
   type Contract,
   type Envelope,
 } from '@flotilla/contracts-protocol';
-import { newId, type Clock } from '@flotilla/kernel';
-import type { IncomingMessage, OutgoingMessage } from '@flotilla/messaging';
+import {
+  errorCode,
+  errorMessage,
+  FlotillaError,
+  newId,
+  type Clock,
+  type RetryAdvice,
+} from '@flotilla/kernel';
+import type { IncomingMessage, OutgoingMessage, OutgoingReply } from '@flotilla/messaging';
 import { currentContext, traceHeaders } from '@flotilla/observability';
 
 const identities = new WeakMap<object, string>();
@@ -27,6 +35,8 @@ export function withMessageId<M extends AnyMessage>(message: M, id: string): M {
 export interface CommandRoute {
   readonly id: string;
   readonly replyTo: string;
+  /** The ordering key, for a command whose contract has none. Default: the command's id. */
+  readonly key?: string;
   /** The correlation id of the request that began it all, where the current context has another or none. */
   readonly correlationId: string | undefined;
 }
@@ -53,7 +63,7 @@ export class OutgoingMessages {
   command(message: AnyMessage, route?: CommandRoute): OutgoingMessage {
     const contract = contractOf(message);
     const id = route?.id ?? identities.get(message) ?? newId();
-    const key = keyOf(contract, message, id);
+    const key = keyOf(contract, message, route?.key ?? id);
     return this.#outgoing(message, contract, id, key, commandSubject(contract, key), {
       ...(route && { replyTo: route.replyTo }),
       ...(route?.correlationId !== undefined && { correlationId: route.correlationId }),
@@ -78,7 +88,7 @@ export class OutgoingMessages {
     outcome: NonNullable<Envelope['outcome']>,
     body: unknown,
     replayed = false,
-  ): { headers: Readonly<Record<string, string>>; body: string } {
+  ): OutgoingReply {
     return {
       headers: encodeEnvelope({
         id,
@@ -95,6 +105,17 @@ export class OutgoingMessages {
       // An absent answer is null on the wire: JSON has no undefined.
       body: JSON.stringify(body ?? null),
     };
+  }
+
+  /** The answer that tells of a technical failure. `retry` is the error's own advice unless it is given. */
+  failedReply(to: Envelope, id: string, error: unknown, retry?: RetryAdvice): OutgoingReply {
+    const advice = retry ?? (error instanceof FlotillaError ? error.retry : 'later');
+    return this.reply(
+      to,
+      id,
+      'failed',
+      failureBody({ code: errorCode(error), message: errorMessage(error), retry: advice }),
+    );
   }
 
   #outgoing(
@@ -128,19 +149,16 @@ export class OutgoingMessages {
 
 /** The reply to a durable command, ready for the outbox; undefined if nobody waits for one. */
 export function durableReply(
-  outgoing: OutgoingMessages,
-  command: IncomingMessage,
+  { envelope }: IncomingMessage,
   id: string,
-  outcome: NonNullable<Envelope['outcome']>,
-  body: unknown,
+  reply: OutgoingReply,
 ): OutgoingMessage | undefined {
-  const { envelope } = command;
-  if (envelope.replyTo === undefined) return undefined;
+  const { replyTo } = envelope;
+  if (replyTo === undefined) return undefined;
   // The answers to one saga keep their order: the key is the waiting instance, the last token of replyTo.
-  const key = envelope.replyTo.slice(envelope.replyTo.lastIndexOf('.') + 1);
-  return { id, subject: envelope.replyTo, key, ...outgoing.reply(envelope, id, outcome, body) };
+  return { id, subject: replyTo, key: replyTo.slice(replyTo.lastIndexOf('.') + 1), ...reply };
 }
 
-function keyOf(contract: Contract, message: AnyMessage, id: string): string {
-  return contract.keyOf?.(message.payload as never) ?? id;
+function keyOf(contract: Contract, message: AnyMessage, otherwise: string): string {
+  return contract.keyOf?.(message.payload as never) ?? otherwise;
 }

@@ -1,4 +1,4 @@
-import { FlotillaError, type RetryAdvice } from '@flotilla/kernel';
+import { errorMessage, FlotillaError, type RetryAdvice } from '@flotilla/kernel';
 
 /** Thrown at start when the handlers of a service and its manifest do not say the same. */
 export class ManifestMismatchError extends FlotillaError {
@@ -34,12 +34,29 @@ export class RemoteCallInsideUnitOfWorkError extends FlotillaError {
   }
 }
 
-/** Thrown when a command or query is executed that the manifest lists neither as answered nor as called. */
+/**
+ * Thrown when a command handler that works outside a unit of work is executed inside one: what it waits for would
+ * hold that transaction open, and its own steps would no longer commit one by one.
+ */
+export class OutsideHandlerInsideUnitOfWorkError extends FlotillaError {
+  constructor(type: string) {
+    super(
+      'OUTSIDE_HANDLER_INSIDE_UNIT_OF_WORK',
+      `The handler of ${type} is @OutsideUnitOfWork() and was executed inside a unit of work: execute it before or after the unit, or send it from a saga`,
+      { retry: 'never' },
+    );
+  }
+}
+
+/** The lists of a manifest that say what a service may send. */
+export type SendingList = 'handles or calls' | 'publishes' | 'sends';
+
+/** Thrown when a service executes, publishes or sends a message that its manifest does not list: it has no right to. */
 export class UnlistedMessageError extends FlotillaError {
-  constructor(type: string, service: string) {
+  constructor(type: string, service: string, list: SendingList = 'handles or calls') {
     super(
       'UNLISTED_MESSAGE',
-      `${type} is neither answered nor called by service "${service}": add it to handles or calls in src/${service}.service.ts`,
+      `${type} is not listed by service "${service}": add it to ${list} in src/${service}.service.ts`,
       { retry: 'never' },
     );
   }
@@ -67,4 +84,35 @@ export class NoDatabaseError extends FlotillaError {
       { retry: 'never' },
     );
   }
+}
+
+/** Thrown at start when the database did not answer in time, or refused the service. */
+export class DatabaseUnreachableError extends FlotillaError {
+  constructor(service: string, url: string, cause: unknown) {
+    super(
+      'DATABASE_UNREACHABLE',
+      `The database of service "${service}" at ${placeOf(url)} cannot be used: ${errorMessage(cause)}. Is Postgres running, and DATABASE_URL right?`,
+      { cause },
+    );
+  }
+}
+
+/** Thrown when a service has stopped, but not all of it in good order; `errors` has everything that failed. */
+export class UncleanStopError extends FlotillaError {
+  readonly errors: readonly unknown[];
+
+  constructor(service: string, errors: readonly unknown[]) {
+    super(
+      'UNCLEAN_STOP',
+      `Service "${service}" has stopped, but not cleanly: ${errors.map(errorMessage).join('; ')}. What was in flight is delivered again.`,
+      { cause: errors[0] },
+    );
+    this.errors = errors;
+  }
+}
+
+/** Host, port and database of a URL, never its user or password. */
+function placeOf(url: string): string {
+  const { host, pathname } = new URL(url);
+  return `${host}${pathname}`;
 }

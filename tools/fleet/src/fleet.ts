@@ -5,16 +5,17 @@ import { errorMessage, formatDurationMs, systemClock } from '@flotilla/kernel';
 import { buildServices } from './build.ts';
 import { serviceEnvironment } from './environment.ts';
 import { FleetNotReadyError } from './fleet.errors.ts';
-import { assertPortsFree, instancesOf, planPorts, portBase, type PortPlan } from './ports.ts';
+import { assertPortsFree, instancesOf, planPorts, portBase, serverPorts, type PortPlan } from './ports.ts';
 import type { Service } from './services.ts';
 import { emptyDataDir, openDataDir, type DataDir } from './stack/data-dir.ts';
 import { acquireLock, type Lock } from './stack/lock.ts';
+import { awaitPredecessor } from './stack/predecessor.ts';
 import { startStack, type Stack } from './stack/stack.ts';
 import { removeState, writeState, type FleetState } from './stack/state.ts';
 import { ConsoleFeed } from './supervise/console-feed.ts';
 import { condense, parseLogLine } from './supervise/log-line.ts';
-import { OrphanGuard } from './supervise/orphan-guard.ts';
-import { ServiceProcess, STOP_TIMEOUT_MS } from './supervise/service-process.ts';
+import { ORPHAN_PATIENCE_MS, OrphanGuard } from './supervise/orphan-guard.ts';
+import { ServiceProcess } from './supervise/service-process.ts';
 import { stopwatch, type Terminal } from './terminal.ts';
 
 export interface FleetOptions {
@@ -38,7 +39,7 @@ const HOPELESS_ENDINGS = 3;
 export class Fleet {
   readonly #options: FleetOptions;
   readonly #terminal: Terminal;
-  readonly #guard = new OrphanGuard(STOP_TIMEOUT_MS);
+  readonly #guard = new OrphanGuard(ORPHAN_PATIENCE_MS);
   readonly #startedAt = new Date();
   readonly #processes: ServiceProcess[] = [];
   #lock: Lock | undefined;
@@ -63,6 +64,7 @@ export class Fleet {
     try {
       await openDataDir(dir, { fresh });
       this.#lock = acquireLock(dir);
+      await awaitPredecessor(dir, this.#lock, (message) => this.#terminal.note(message));
       if (fresh) {
         await emptyDataDir(dir);
         await openDataDir(dir);
@@ -80,9 +82,7 @@ export class Fleet {
       );
       await assertPortsFree([
         ...instances.map(({ name }) => ({ port: ports.instances.get(name) ?? 0, wantedBy: name })),
-        { port: ports.nats, wantedBy: 'NATS' },
-        { port: ports.natsMonitoring, wantedBy: 'NATS monitoring' },
-        { port: ports.postgres, wantedBy: 'Postgres' },
+        ...serverPorts(ports),
       ]);
       const [stack] = await allOrNothing([this.#startStack(ports), this.#build()]);
       this.#watchServers(stack);

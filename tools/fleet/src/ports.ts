@@ -93,6 +93,15 @@ export function planPorts(
   };
 }
 
+/** The ports of NATS and Postgres. */
+export function serverPorts({ nats, natsMonitoring, postgres }: PortPlan): BusyPort[] {
+  return [
+    { port: nats, wantedBy: 'NATS' },
+    { port: natsMonitoring, wantedBy: 'NATS monitoring' },
+    { port: postgres, wantedBy: 'Postgres' },
+  ];
+}
+
 /** Throws {@link PortsBusyError} with every port that something listens on already. */
 export async function assertPortsFree(wanted: readonly BusyPort[]): Promise<void> {
   const busy: BusyPort[] = [];

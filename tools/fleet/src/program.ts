@@ -1,9 +1,13 @@
 import { Command } from 'commander';
+import { addContracts } from './commands/contracts.ts';
+import { addDlq } from './commands/dlq.ts';
 import { addDown } from './commands/down.ts';
 import { addImport } from './commands/import.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMigrate } from './commands/migrate.ts';
 import { addProvision } from './commands/provision.ts';
+import { addSaga } from './commands/saga.ts';
+import { addServe } from './commands/serve.ts';
 import { addStatus } from './commands/status.ts';
 import { addUp } from './commands/up.ts';
 import { addVerify } from './commands/verify.ts';
@@ -15,6 +19,11 @@ export function buildProgram(context: CommandContext): Command {
     .description('Runs the embedded stack and the fleet, imports, inspects, verifies.')
     .showHelpAfterError('(--help shows what there is)')
     .exitOverride();
-  for (const add of [addUp, addDown, addStatus, addLogs, addMigrate, addProvision, addImport, addVerify]) add(program, context);
+  const commands = [
+    ...[addUp, addDown, addStatus, addLogs, addServe],
+    ...[addImport, addVerify, addSaga, addDlq],
+    ...[addMigrate, addProvision, addContracts],
+  ];
+  for (const add of commands) add(program, context);
   return program;
 }

@@ -6,7 +6,7 @@ export interface Terminal {
   print(text: string): void;
   /** A line about what is being done. */
   note(text: string): void;
-  /** How far it is: replaces the line before on a terminal; elsewhere at most one line every 2 s. */
+  /** How far it is: replaces the line before on a terminal; elsewhere at most one line every 2 s, and none twice. */
   progress(text: string): void;
 }
 
@@ -18,6 +18,7 @@ export function processTerminal(): Terminal {
   const fancy = stderr.isTTY;
   let shown = false;
   let lastMs = -Infinity;
+  let lastText = '';
   const clear = (): void => {
     if (shown) stderr.write('\r\u001b[K');
     shown = false;
@@ -38,8 +39,9 @@ export function processTerminal(): Terminal {
         return;
       }
       const now = systemClock.monotonicMs();
-      if (now - lastMs < PROGRESS_EVERY_MS) return;
+      if (now - lastMs < PROGRESS_EVERY_MS || text === lastText) return;
       lastMs = now;
+      lastText = text;
       stderr.write(`${text}\n`);
     },
   };

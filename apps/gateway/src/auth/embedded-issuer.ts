@@ -1,6 +1,7 @@
 import { link, readFile, rm, writeFile } from 'node:fs/promises';
 import { FlotillaError } from '@flotilla/kernel';
 import { exportJWK, generateKeyPair, importJWK, SignJWT, type CryptoKey, type JSONWebKeySet, type JWK } from 'jose';
+import type { GatewayConfig } from '../gateway.config.ts';
 
 const ALGORITHM = 'ES256';
 
@@ -22,6 +23,26 @@ export class EmbeddedIssuer {
     this.#publicJwk = publicJwk;
     this.#issuer = issuer;
     this.#audience = audience;
+  }
+
+  /** The issuer that the configuration asks for, if any. Throws where nobody may get a token for the asking. */
+  static async fromConfig(config: GatewayConfig): Promise<EmbeddedIssuer | undefined> {
+    if (!config.authEmbeddedIssuer) return undefined;
+    if (config.environment === 'production') {
+      throw new FlotillaError(
+        'EMBEDDED_ISSUER_IN_PRODUCTION',
+        'AUTH_EMBEDDED_ISSUER gives tokens to anybody and is refused in production: set AUTH_JWKS_URL to a real issuer',
+        { retry: 'never' },
+      );
+    }
+    if (config.authJwksUrl !== undefined) {
+      throw new FlotillaError(
+        'TWO_TOKEN_ISSUERS',
+        'AUTH_EMBEDDED_ISSUER and AUTH_JWKS_URL are both set: choose whose tokens count',
+        { retry: 'never' },
+      );
+    }
+    return EmbeddedIssuer.create(config.authIssuer, config.authAudience, config.authSigningKeyFile);
   }
 
   /** With the key in `keyFile`, made if there is none; without a file, with a new key. */

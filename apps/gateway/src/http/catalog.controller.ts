@@ -1,5 +1,5 @@
 import { DefineProduct, GetProduct, ListProducts, type ProductView } from '@flotilla/contracts-catalog';
-import { formatMoney, parseAmountMinor } from '@flotilla/contracts-money';
+import { formatMoney } from '@flotilla/contracts-money';
 import { Controller, Req } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { FastifyRequest } from 'fastify';
@@ -31,11 +31,8 @@ export class CatalogController {
   @Serves(routes.defineProduct)
   async define(@Req() request: FastifyRequest) {
     const { sku } = read('path', routes.defineProduct.params, request.params);
-    const { name, kind, price } = read('body', routes.defineProduct.body, request.body);
-    const amountMinor = parseAmountMinor(price.amount, price.currency);
-    return this.commands.execute(
-      new DefineProduct({ sku, name, kind, price: { amountMinor, currency: price.currency } }),
-    );
+    const content = read('body', routes.defineProduct.body, request.body);
+    return this.commands.execute(new DefineProduct({ sku, ...content }));
   }
 }
 

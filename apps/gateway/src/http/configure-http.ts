@@ -1,45 +1,71 @@
 import rateLimit from '@fastify/rate-limit';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { SwaggerModule } from '@nestjs/swagger';
-import { decodeJwt } from 'jose';
 import type { FastifyRequest } from 'fastify';
+import { Authentication } from '../auth/authentication.ts';
 import { GatewayConfig } from '../gateway.config.ts';
 import { openApiDocument } from './openapi.ts';
 import { HttpProblem } from './problem.ts';
 
 const API_VERSION = '1.0.0';
-const unlimited = /^\/(health\/|metrics$)/;
+/** The callers that are counted; beyond them, those that were not seen for longest are forgotten. */
+const COUNTED_CALLERS = 10_000;
 
-/** What the gateway adds to the HTTP server before its routes: rate limits, documentation. */
+const probes = /^\/(health\/|metrics$)/;
+const json = /^application\/json\s*(;|$)/i;
+
+/** What the gateway adds to the HTTP server before its routes: rate limits, strictness, documentation. */
 export async function configureHttp(app: NestFastifyApplication): Promise<void> {
-  const { rateLimitMax, rateLimitWindowMs } = app.get(GatewayConfig);
-  await app.register(rateLimit, {
-    max: rateLimitMax,
-    timeWindow: rateLimitWindowMs,
-    // A bound on memory: the callers that were not seen for longest are forgotten.
-    cache: 10_000,
-    keyGenerator: callerKey,
-    allowList: (request: FastifyRequest) => unlimited.test(request.url),
-    errorResponseBuilder: (_request: FastifyRequest, context: { after: string }) =>
-      new HttpProblem(429, 'rate-limited', `More requests than allowed; try again in ${context.after}`),
-  });
+  await limitRates(app);
+  hardenHttp(app);
   SwaggerModule.setup('docs', app, openApiDocument(API_VERSION), {
     jsonDocumentUrl: 'openapi.json',
     yamlDocumentUrl: 'openapi.yaml',
     customSiteTitle: 'Flotilla API',
+    // Else the page asks a foreign host whether the document is valid.
+    swaggerOptions: { validatorUrl: null },
   });
 }
 
-/** Who is counted: the subject that the token claims, else the address. The claim is checked later, by the guard. */
-function callerKey(request: FastifyRequest): string {
-  const token = request.headers.authorization?.split(' ', 2)[1];
-  if (token !== undefined) {
-    try {
-      // With the address, so that a forged subject cannot use up another's share.
-      return `${decodeJwt(token).sub ?? ''} ${request.ip}`;
-    } catch {
-      return request.ip;
-    }
+async function limitRates(app: NestFastifyApplication): Promise<void> {
+  const { rateLimitMax, rateLimitWindowMs } = app.get(GatewayConfig);
+  const authentication = app.get(Authentication);
+  const server = app.getHttpAdapter().getInstance();
+  await app.register(rateLimit, {
+    global: false,
+    max: rateLimitMax,
+    timeWindow: rateLimitWindowMs,
+    cache: COUNTED_CALLERS,
+    keyGenerator: (request: FastifyRequest) => callerKey(authentication, request),
+    allowList: (request: FastifyRequest) => probes.test(request.url),
+    errorResponseBuilder: (_request: FastifyRequest, { after }: { after: string }) =>
+      new HttpProblem(429, 'rate-limited', `More requests than allowed; try again in ${after}`),
+  });
+  // A hook of the server and not of its routes: unknown addresses count too.
+  server.addHook('onRequest', server.rateLimit());
+}
+
+/** Who is counted: the subject of a valid token, else the address. A claim alone would be everybody's way around. */
+async function callerKey(authentication: Authentication, request: FastifyRequest): Promise<string> {
+  if (request.headers.authorization === undefined) return `address ${request.ip}`;
+  try {
+    return `subject ${(await authentication.callerOf(request)).subject}`;
+  } catch (problem) {
+    if (problem instanceof HttpProblem) return `address ${request.ip}`;
+    throw problem;
   }
-  return request.ip;
+}
+
+function hardenHttp(app: NestFastifyApplication): void {
+  const server = app.getHttpAdapter().getInstance();
+  server.addHook('onRequest', (_request, reply, done) => {
+    void reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store');
+    done();
+  });
+  // Nest would read forms, and Fastify plain text.
+  server.addHook('preParsing', (request, _reply, payload, done) => {
+    const type = request.headers['content-type'];
+    if (type === undefined || json.test(type)) done(null, payload);
+    else done(new HttpProblem(415, 'unsupported-media-type', 'Send JSON, as application/json'));
+  });
 }

@@ -3,6 +3,9 @@ import type { FastifyRequest } from 'fastify';
 import { HttpProblem } from './problem.ts';
 import type { Route } from './route.ts';
 
+/** The header that tells a caller that an answer is that of an earlier time. */
+export const REPLAYED = 'idempotency-replayed';
+
 const acceptable = /^[\x21-\x7e]{1,200}$/;
 
 /**

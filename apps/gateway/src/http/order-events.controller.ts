@@ -1,32 +1,45 @@
 import { isTerminal } from '@flotilla/contracts-orders';
 import { subjectToken } from '@flotilla/contracts-protocol';
-import { GetTimeline } from '@flotilla/contracts-tracking';
+import type { TimelineEntry } from '@flotilla/contracts-tracking';
 import { errorMessage, type Clock } from '@flotilla/kernel';
 import type { Broker } from '@flotilla/messaging';
 import { BROKER, CLOCK } from '@flotilla/service';
 import { Controller, Inject, Logger, Req, Res, type BeforeApplicationShutdown } from '@nestjs/common';
-import { QueryBus } from '@nestjs/cqrs';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { callerOf, visibleCustomer } from '../auth/caller.ts';
+import { callerOf, visibleCustomer, type Caller } from '../auth/caller.ts';
 import { GatewayConfig } from '../gateway.config.ts';
+import { EventStream, type StreamEvent } from './event-stream.ts';
 import { HttpProblem } from './problem.ts';
 import { read } from './read-request.ts';
 import { Serves } from './route.ts';
 import { routes } from './routes.ts';
+import { TrackedOrders } from './tracked-orders.ts';
+import { Wake } from './wake.ts';
 
-/** A comment is sent after this much silence, so that proxies keep the connection. */
-const HEARTBEAT_MS = 15_000;
 /** The read side follows an event after some milliseconds: it is asked again until the event is there. */
-const CATCH_UP_DELAYS_MS = [10, 25, 50, 100, 250, 500, 1_000];
+const CATCH_UP_PAUSES_MS = [10, 25, 50, 100, 250, 500, 1_000];
+/** An event that was published just before the subscription is found by looking again this soon. */
+const FIRST_LOOK_MS = 500;
+/** A stream ends after an hour at the latest and its client resumes it, so that streams spread over new processes. */
+const MAX_STREAM_MS = 3_600_000;
+
+interface Followed {
+  readonly orderId: string;
+  /** Whose order it must be; undefined: anybody's. */
+  readonly customerId: string | undefined;
+  /** The position after which the client wants to hear. */
+  readonly after: number;
+}
 
 /** Server-sent events: each step of an order's timeline, from where the client was. */
 @Controller()
 export class OrderEventsController implements BeforeApplicationShutdown {
   readonly #logger = new Logger('OrderEvents');
   readonly #open = new Set<AbortController>();
+  #draining = false;
 
   constructor(
-    private readonly queries: QueryBus,
+    private readonly orders: TrackedOrders,
     private readonly config: GatewayConfig,
     @Inject(BROKER) private readonly broker: Broker,
     @Inject(CLOCK) private readonly clock: Clock,
@@ -34,104 +47,91 @@ export class OrderEventsController implements BeforeApplicationShutdown {
 
   @Serves(routes.orderEvents)
   async follow(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    const { id } = read('path', routes.orderEvents.params, request.params);
-    const visible = visibleCustomer(callerOf(request));
-    const after = lastEventId(request);
-    if (this.#open.size >= this.config.maxStreams) {
+    const { id: orderId } = read('path', routes.orderEvents.params, request.params);
+    const caller = callerOf(request);
+    const followed = { orderId, customerId: visibleCustomer(caller), after: lastEventId(request) };
+    const closed = this.#admit(caller, reply);
+    try {
+      await this.#stream(followed, new EventStream(reply), closed.signal);
+    } catch (error) {
+      // Before the stream began it is an ordinary answer; after, the client resumes where it was.
+      if (!reply.raw.headersSent) throw error;
+      this.#logger.warn(`The stream of order ${orderId} broke off: ${errorMessage(error)}`);
+      reply.raw.end();
+    } finally {
+      this.#open.delete(closed);
+      closed.abort();
+    }
+  }
+
+  /** Ends all streams: their clients go on at another process. */
+  beforeApplicationShutdown(): void {
+    this.#draining = true;
+    for (const stream of this.#open) stream.abort();
+  }
+
+  /** Counts a new stream in. The result is aborted when it has to end: the client went, the token ends, a drain. */
+  #admit({ expiresAt }: Caller, reply: FastifyReply): AbortController {
+    if (this.#draining || this.#open.size >= this.config.maxStreams) {
       throw new HttpProblem(503, 'too-many-streams', 'Too many event streams are open; try again later', {
         headers: { 'retry-after': '5' },
       });
     }
-    // Before anything is sent, so that an unknown order is an ordinary 404.
-    const first = await this.queries.execute(new GetTimeline({ orderId: id, after }));
-    if (visible !== undefined && first.customerId !== visible) {
-      throw GetTimeline.failure('OrderNotFound', { orderId: id });
-    }
     const closed = new AbortController();
+    const end = (): void => closed.abort();
     this.#open.add(closed);
-    request.raw.once('close', () => closed.abort());
-    try {
-      await this.#stream(id, after, reply, closed.signal);
-    } catch (error) {
-      // The client resumes where it was.
-      this.#logger.warn(`The stream of order ${id} broke off: ${errorMessage(error)}`);
-    } finally {
-      this.#open.delete(closed);
-      reply.raw.end();
-    }
+    reply.raw.once('close', end);
+    if (reply.raw.destroyed) end();
+    const timer = this.clock.after(Math.min(expiresAt - this.clock.now(), MAX_STREAM_MS), end);
+    closed.signal.addEventListener('abort', () => timer.cancel(), { once: true });
+    return closed;
   }
 
-  /** Clients reconnect to another process. */
-  beforeApplicationShutdown(): void {
-    for (const stream of this.#open) stream.abort();
-  }
-
-  async #stream(orderId: string, after: number, reply: FastifyReply, closed: AbortSignal): Promise<void> {
-    // Subscribed before the timeline is read: what happens in between wakes the loop.
+  async #stream(followed: Followed, stream: EventStream, closed: AbortSignal): Promise<void> {
     const wake = new Wake();
     closed.addEventListener('abort', () => wake.now(), { once: true });
-    const watch = await this.broker.watch(`evt.orders.*.*.*.${subjectToken(orderId)}`, () => wake.now());
+    // Subscribed before the timeline is read: what happens in between wakes the loop.
+    const watch = await this.broker.watch(`evt.orders.*.*.*.${subjectToken(followed.orderId)}`, () =>
+      wake.now(),
+    );
     try {
-      reply.hijack();
-      reply.raw.writeHead(200, {
-        'content-type': 'text/event-stream',
-        'cache-control': 'no-store',
-        'x-accel-buffering': 'no',
-      });
-      reply.raw.write('retry: 1000\n\n');
-      let position = after;
-      let expected = false;
+      // Read before anything is sent, so that an unknown order is an ordinary 404.
+      let timeline = await this.#timeline(followed, followed.after, false, closed);
+      stream.open();
+      let position = followed.after;
+      let waitMs = Math.min(FIRST_LOOK_MS, this.config.streamHeartbeatMs);
       while (!closed.aborted) {
-        const next = await this.#next(orderId, position, expected, closed);
-        for (const entry of next.entries) {
+        for (const entry of timeline.entries) {
+          stream.send(toEvent(entry));
           position = entry.position;
-          const data = { status: entry.status, at: entry.at, detail: entry.detail };
-          reply.raw.write(`id: ${entry.position}\nevent: ${entry.event}\ndata: ${JSON.stringify(data)}\n\n`);
         }
-        const last = next.entries.at(-1)?.status ?? (next.entries.length === 0 ? next.status : undefined);
-        if (last !== undefined && isTerminal(last)) return;
-        expected = await wake.within(HEARTBEAT_MS, this.clock);
-        if (!expected && !closed.aborted) reply.raw.write(': still here\n\n');
+        if (isTerminal(timeline.status)) break;
+        const expected = await wake.within(waitMs, this.clock);
+        if (closed.aborted) break;
+        if (!expected) stream.comment('still here');
+        waitMs = this.config.streamHeartbeatMs;
+        timeline = await this.#timeline(followed, position, expected, closed);
       }
+      stream.end();
     } finally {
       await watch.stop();
     }
   }
 
   /** What came after a position. When an event is `expected`, the read side gets some time to catch up. */
-  async #next(orderId: string, after: number, expected: boolean, closed: AbortSignal) {
-    const query = new GetTimeline({ orderId, after });
-    let timeline = await this.queries.execute(query);
-    for (const delayMs of expected ? CATCH_UP_DELAYS_MS : []) {
+  async #timeline({ orderId, customerId }: Followed, after: number, expected: boolean, closed: AbortSignal) {
+    let timeline = await this.orders.timeline(orderId, customerId, after);
+    for (const pauseMs of expected ? CATCH_UP_PAUSES_MS : []) {
       if (timeline.entries.length > 0 || closed.aborted) break;
-      await this.clock.sleep(delayMs, closed);
-      timeline = await this.queries.execute(query);
+      await this.clock.sleep(pauseMs, closed);
+      timeline = await this.orders.timeline(orderId, customerId, after);
     }
     return timeline;
   }
 }
 
-/** Remembers a wake-up until it is waited for. */
-class Wake {
-  #woken = false;
-  #waiting: AbortController | undefined;
-
-  now(): void {
-    this.#woken = true;
-    this.#waiting?.abort();
-  }
-
-  /** True when woken (also before the call), false when the time passed. */
-  async within(timeoutMs: number, clock: Clock): Promise<boolean> {
-    if (!this.#woken) {
-      this.#waiting = new AbortController();
-      await clock.sleep(timeoutMs, this.#waiting.signal);
-      this.#waiting = undefined;
-    }
-    const woken = this.#woken;
-    this.#woken = false;
-    return woken;
-  }
+function toEvent({ position, event, status, at, detail }: TimelineEntry): StreamEvent {
+  return { id: position, name: event, data: { status, at, detail } };
 }
 
 function lastEventId(request: FastifyRequest): number {
@@ -139,7 +139,11 @@ function lastEventId(request: FastifyRequest): number {
   if (header === undefined || header === '') return 0;
   const position = Number(header);
   if (!Number.isSafeInteger(position) || position < 0) {
-    throw new HttpProblem(400, 'invalid-request', 'Last-Event-ID must be the id of the last event that was received');
+    throw new HttpProblem(
+      400,
+      'invalid-request',
+      'Last-Event-ID must be the id of the last event that was received',
+    );
   }
   return position;
 }

@@ -74,7 +74,7 @@ export const routes = {
     body: orders.reviewOrderBody,
     idempotencyKey: true,
     status: 202,
-    answer: { description: 'The decision is noted' },
+    answer: { description: 'The decision is noted', schema: orders.reviewedOrder },
     problems: [404, 409, 422],
   }),
   orderNotifications: route({

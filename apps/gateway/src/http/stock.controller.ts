@@ -1,8 +1,8 @@
 import { GetStock, ReceiveStock } from '@flotilla/contracts-inventory';
-import { wasReplayed, withMessageId } from '@flotilla/service';
-import { Controller, Req, Res } from '@nestjs/common';
+import { withMessageId } from '@flotilla/service';
+import { Controller, Req } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyRequest } from 'fastify';
 import { callerOf } from '../auth/caller.ts';
 import { commandIdOf } from './idempotency.ts';
 import { read } from './read-request.ts';
@@ -22,12 +22,10 @@ export class StockController {
   }
 
   @Serves(routes.receiveStock)
-  async receive(@Req() request: FastifyRequest, @Res({ passthrough: true }) reply: FastifyReply) {
+  receive(@Req() request: FastifyRequest) {
     const { sku } = read('path', routes.receiveStock.params, request.params);
     const { quantity } = read('body', routes.receiveStock.body, request.body);
     const commandId = commandIdOf(routes.receiveStock, request, callerOf(request).subject);
-    const levels = await this.commands.execute(withMessageId(new ReceiveStock({ sku, quantity }), commandId));
-    if (wasReplayed(levels)) void reply.header('idempotency-replayed', 'true');
-    return levels;
+    return this.commands.execute(withMessageId(new ReceiveStock({ sku, quantity }), commandId));
   }
 }

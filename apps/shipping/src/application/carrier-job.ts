@@ -1,5 +1,6 @@
 import { ShipmentDelivered, ShipmentDispatched } from '@flotilla/contracts-shipping';
 import type { Clock } from '@flotilla/kernel';
+import { continueFrom } from '@flotilla/observability';
 import { currentUnitOfWork, UnitOfWork } from '@flotilla/persistence';
 import { CLOCK, Jobs } from '@flotilla/service';
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
@@ -46,15 +47,14 @@ export class CarrierJob implements OnModuleInit {
       const dispatched = await this.shipments.dispatchDue(now, this.carrier.deliverAt(now), batchSize);
       const delivered = await this.shipments.deliverDue(now, batchSize);
       const at = now.toISOString();
-      this.events.publishAll([
-        ...dispatched.map(
-          ({ id: shipmentId, orderId, trackingNumber }) =>
-            new ShipmentDispatched({ shipmentId, orderId, trackingNumber, dispatchedAt: at }),
-        ),
-        ...delivered.map(
-          ({ id: shipmentId, orderId }) => new ShipmentDelivered({ shipmentId, orderId, deliveredAt: at }),
-        ),
-      ]);
+      for (const { id: shipmentId, orderId, trackingNumber, origin } of dispatched) {
+        const event = new ShipmentDispatched({ shipmentId, orderId, trackingNumber, dispatchedAt: at });
+        continueFrom(origin ?? undefined, 'dispatch shipment', () => this.events.publish(event));
+      }
+      for (const { id: shipmentId, orderId, origin } of delivered) {
+        const event = new ShipmentDelivered({ shipmentId, orderId, deliveredAt: at });
+        continueFrom(origin ?? undefined, 'deliver shipment', () => this.events.publish(event));
+      }
       const more = Math.max(dispatched.length, delivered.length) >= batchSize;
       return { more, nextDueAt: more ? undefined : await this.shipments.nextDueAt() };
     });

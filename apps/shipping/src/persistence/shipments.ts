@@ -1,5 +1,6 @@
 import type { PayloadOf } from '@flotilla/contracts-protocol';
 import type { CreateShipment } from '@flotilla/contracts-shipping';
+import { currentOrigin, type Origin } from '@flotilla/observability';
 import { UnitOfWork } from '@flotilla/persistence';
 import { Injectable } from '@nestjs/common';
 import { predecessor, type Shipment, type ShipmentState } from '../domain/shipment.ts';
@@ -18,6 +19,8 @@ export interface MovedShipment {
   readonly id: string;
   readonly orderId: string;
   readonly trackingNumber: string;
+  /** What the shipment was created for: its events belong to that. */
+  readonly origin: Origin | null;
 }
 
 const SELECT =
@@ -34,12 +37,12 @@ const CLAIM = `
 const DISPATCH = `
   UPDATE shipments SET status = 'dispatched', dispatched_at = $2, due_at = $4
    WHERE id IN (${CLAIM})
-  RETURNING id, order_id AS "orderId", tracking_number AS "trackingNumber"`;
+  RETURNING id, order_id AS "orderId", tracking_number AS "trackingNumber", origin`;
 
 const DELIVER = `
   UPDATE shipments SET status = 'delivered', delivered_at = $2, due_at = NULL
    WHERE id IN (${CLAIM})
-  RETURNING id, order_id AS "orderId", tracking_number AS "trackingNumber"`;
+  RETURNING id, order_id AS "orderId", tracking_number AS "trackingNumber", origin`;
 
 /** The shipments, in the current unit of work. */
 @Injectable()
@@ -64,11 +67,19 @@ export class Shipments {
     booking: { readonly trackingNumber: string; readonly collectAt: Date },
   ): Promise<boolean> {
     const rows = await this.unitOfWork.query(
-      `INSERT INTO shipments (id, order_id, status, tracking_number, ship_to, lines, due_at)
-       VALUES ($1, $2, 'created', $3, $4, $5, $6)
+      `INSERT INTO shipments (id, order_id, status, tracking_number, ship_to, lines, due_at, origin)
+       VALUES ($1, $2, 'created', $3, $4, $5, $6, $7)
        ON CONFLICT (order_id) DO NOTHING
        RETURNING id`,
-      [id, orderId, booking.trackingNumber, JSON.stringify(shipTo), JSON.stringify(lines), booking.collectAt],
+      [
+        id,
+        orderId,
+        booking.trackingNumber,
+        JSON.stringify(shipTo),
+        JSON.stringify(lines),
+        booking.collectAt,
+        JSON.stringify(currentOrigin() ?? null),
+      ],
     );
     return rows.length > 0;
   }

@@ -27,7 +27,10 @@ export const chassisSettings = {
   },
   databaseUrl: {
     env: 'DATABASE_URL',
-    schema: z.string().regex(/^postgres(ql)?:\/\//, 'must begin with postgres://').optional(),
+    schema: z
+      .string()
+      .regex(/^postgres(ql)?:\/\//, 'must begin with postgres://')
+      .optional(),
     default: undefined,
     secret: true,
     doc: "the service's own Postgres database, for example postgres://orders:secret@127.0.0.1:3032/orders",
@@ -44,7 +47,18 @@ export const chassisSettings = {
     default: 2,
     doc: 'transactions at a time that handle messages; more overlap waiting for the database, fewer make larger groups and so fewer commits',
   },
-  host: { env: 'HOST', schema: z.string().min(1), default: '127.0.0.1', doc: 'the address that HTTP listens on' },
+  serviceVersion: {
+    env: 'SERVICE_VERSION',
+    schema: z.string().regex(/^\d+\.\d+\.\d+/, 'must be a semantic version, for example 1.4.0'),
+    default: '0.0.0',
+    doc: 'the version that the service announces and writes into traces; the image or the deployment sets it',
+  },
+  host: {
+    env: 'HOST',
+    schema: z.string().min(1),
+    default: '127.0.0.1',
+    doc: 'the address that HTTP listens on',
+  },
   port: {
     env: 'PORT',
     schema: z.coerce.number().int().min(0).max(65_535),
@@ -90,13 +104,19 @@ export const chassisSettings = {
     env: 'DRAIN_MS',
     schema: milliseconds,
     default: 10_000,
-    doc: 'how long a stop waits for messages in flight, milliseconds; then they are given back',
+    doc: 'how long a stop waits for what is in flight, milliseconds; then messages are given back and connections cut',
   },
   outboxRetentionDays: {
     env: 'OUTBOX_RETENTION_DAYS',
     schema: z.coerce.number().int().min(1).max(365),
     default: 7,
     doc: 'days that published messages are kept to repair a lost broker; costs disk',
+  },
+  sagaRetentionDays: {
+    env: 'SAGA_RETENTION_DAYS',
+    schema: z.coerce.number().int().min(1).max(3_650),
+    default: 90,
+    doc: 'days that sagas are kept, with their history, after they have ended; costs disk',
   },
 } as const;
 

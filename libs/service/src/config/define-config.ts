@@ -73,7 +73,7 @@ function resolveSettings(settings: Settings, env: NodeJS.ProcessEnv): Record<str
     try {
       text = readSetting(declared.env, env);
     } catch (error) {
-      problems.push(`${declared.env}_FILE cannot be read: ${errorMessage(error)}`);
+      problems.push(errorMessage(error));
       continue;
     }
     if (text === undefined) {
@@ -94,12 +94,22 @@ function resolveSettings(settings: Settings, env: NodeJS.ProcessEnv): Record<str
   return values;
 }
 
-// An empty variable counts as unset: compose files and shells cannot unset one.
+// An empty variable, or file, counts as unset: compose files and shells cannot unset one.
 function readSetting(name: string, env: NodeJS.ProcessEnv): string | undefined {
+  const value = env[name] || undefined;
   const file = env[`${name}_FILE`];
-  if (file) return readFileSync(file, 'utf8').trim();
-  const value = env[name];
-  return value === '' ? undefined : value;
+  if (!file) return value;
+  if (value !== undefined) throw new Error(`${name} and ${name}_FILE are both set: unset one of them`);
+  try {
+    return readFileSync(file, 'utf8').trim() || undefined;
+  } catch (error) {
+    throw new Error(`${name}_FILE cannot be read: ${errorMessage(error)}`, { cause: error });
+  }
+}
+
+/** The names of a configuration's secret settings, for a logger to leave out. */
+export function secretSettings({ settings }: { readonly settings: Settings }): string[] {
+  return Object.entries(settings).flatMap(([name, { secret }]) => (secret ? [name] : []));
 }
 
 /** The settings of a configuration class as rows of text. */
@@ -107,6 +117,11 @@ export function describeSettings(config: { readonly settings: Settings }): Setti
   return Object.values(config.settings).map((declared) => ({
     env: declared.env,
     doc: declared.doc,
-    default: 'default' in declared ? (JSON.stringify(declared.default) ?? 'unset') : undefined,
+    default: 'default' in declared ? shownDefault(declared) : undefined,
   }));
+}
+
+function shownDefault({ default: value, secret }: Setting<z.ZodType>): string {
+  if (value === undefined) return 'unset';
+  return secret ? '(secret)' : JSON.stringify(value);
 }

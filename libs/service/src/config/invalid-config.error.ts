@@ -5,7 +5,9 @@ export class InvalidConfigError extends FlotillaError {
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[]) {
-    super('INVALID_CONFIG', `The configuration is not valid:\n- ${problems.join('\n- ')}`, { retry: 'never' });
+    super('INVALID_CONFIG', `The configuration is not valid:\n- ${problems.join('\n- ')}`, {
+      retry: 'never',
+    });
     this.problems = problems;
   }
 }

@@ -1,32 +1,39 @@
 import type { ServiceManifest } from '@flotilla/contracts-protocol';
 import type { OnApplicationBootstrap } from '@nestjs/common';
 import type { CommandBus, QueryBus } from '@nestjs/cqrs';
+import type { SagaHost } from '../sagas/saga-host.ts';
+import { ManifestMismatchError } from '../service.errors.ts';
 import type { HandlerRegistry } from './handler-registry.ts';
 
 /** Registers the handlers of a service with its buses, as `CqrsModule` does for the buses of `@nestjs/cqrs`. */
 export class CqrsBootstrap implements OnApplicationBootstrap {
   readonly #manifest: ServiceManifest;
-  readonly #engineReactions: ReadonlySet<string>;
   readonly #handlers: HandlerRegistry;
   readonly #commands: CommandBus;
   readonly #queries: QueryBus;
+  readonly #sagas: SagaHost | undefined;
 
   constructor(
     manifest: ServiceManifest,
-    engineReactions: ReadonlySet<string>,
     handlers: HandlerRegistry,
     commands: CommandBus,
     queries: QueryBus,
+    sagas: SagaHost | undefined,
   ) {
     this.#manifest = manifest;
-    this.#engineReactions = engineReactions;
     this.#handlers = handlers;
     this.#commands = commands;
     this.#queries = queries;
+    this.#sagas = sagas;
   }
 
+  /** Throws {@link ManifestMismatchError} with everything that the manifest and the code say differently. */
   onApplicationBootstrap(): void {
-    this.#handlers.explore(this.#manifest, this.#engineReactions);
+    const problems = [
+      ...this.#handlers.explore(this.#manifest, this.#sagas?.reactions ?? new Set()),
+      ...(this.#sagas?.mismatches(this.#manifest) ?? []),
+    ];
+    if (problems.length > 0) throw new ManifestMismatchError(this.#manifest.name, problems);
     this.#commands.register(this.#handlers.commandHandlers);
     this.#queries.register(this.#handlers.queryHandlers);
     // Event handlers are not registered with the EventBus: they run after the commit, from the stream.

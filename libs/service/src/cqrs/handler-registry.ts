@@ -1,11 +1,9 @@
 import 'reflect-metadata';
 import type { AnyMessageClass, ServiceManifest } from '@flotilla/contracts-protocol';
-import { Injectable } from '@nestjs/common';
-import { ModulesContainer } from '@nestjs/core';
+import type { ModulesContainer } from '@nestjs/core';
 import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
 import type { ICommandHandler, IEventHandler, IQueryHandler } from '@nestjs/cqrs';
 import { locksOf, reactionOf, runsOutsideUnitOfWork, type LockNames } from '../decorators.ts';
-import { ManifestMismatchError } from '../service.errors.ts';
 
 // The keys under which the decorators of @nestjs/cqrs keep what they were given; its package does not export them.
 const COMMAND_HANDLER = '__commandHandler__';
@@ -30,7 +28,6 @@ export interface ReactionRegistration {
 }
 
 /** All handlers of a service, found by the decorators of `@nestjs/cqrs` and checked against the manifest. */
-@Injectable()
 export class HandlerRegistry {
   readonly commandHandlers: InstanceWrapper<ICommandHandler>[] = [];
   readonly queryHandlers: InstanceWrapper<IQueryHandler>[] = [];
@@ -40,16 +37,17 @@ export class HandlerRegistry {
   readonly queries = new Map<string, AnyMessageClass>();
   /** By reaction name. */
   readonly reactions = new Map<string, ReactionRegistration[]>();
-  /** Command and query handlers for plain classes, which never leave the process. */
-  readonly localOnly = new Set<object>();
+  readonly #modules: ModulesContainer;
 
-  constructor(private readonly modules: ModulesContainer) {}
+  constructor(modules: ModulesContainer) {
+    this.#modules = modules;
+  }
 
   /**
-   * Finds the handlers. `engineReactions` are the reactions that the saga engine serves. Throws
-   * {@link ManifestMismatchError} with everything that does not fit.
+   * Finds the handlers. `engineReactions` are the reactions that the saga engine serves. Returns everything that
+   * does not fit, a line each.
    */
-  explore(manifest: ServiceManifest, engineReactions: ReadonlySet<string>): void {
+  explore(manifest: ServiceManifest, engineReactions: ReadonlySet<string>): string[] {
     const problems: string[] = [];
     for (const wrapper of this.#providers()) {
       const type = wrapper.metatype as object;
@@ -61,12 +59,12 @@ export class HandlerRegistry {
       if (events) this.#addReaction(wrapper as InstanceWrapper<IEventHandler>, events, problems);
     }
     this.#compare(manifest, engineReactions, problems);
-    if (problems.length > 0) throw new ManifestMismatchError(manifest.name, problems);
+    return problems;
   }
 
   #providers(): InstanceWrapper[] {
     const found = new Map<unknown, InstanceWrapper>();
-    for (const module of this.modules.values()) {
+    for (const module of this.#modules.values()) {
       for (const wrapper of module.providers.values()) {
         // A module that is imported twice lists its providers twice.
         if (typeof wrapper.metatype === 'function' && !wrapper.inject) found.set(wrapper.metatype, wrapper);
@@ -75,29 +73,32 @@ export class HandlerRegistry {
     return [...found.values()];
   }
 
-  #addCommand(wrapper: InstanceWrapper<ICommandHandler>, message: Partial<AnyMessageClass>, problems: string[]): void {
+  #addCommand(
+    wrapper: InstanceWrapper<ICommandHandler>,
+    message: Partial<AnyMessageClass>,
+    problems: string[],
+  ): void {
     this.commandHandlers.push(wrapper);
-    if (!message.contract) {
-      this.localOnly.add(message);
-      return;
-    }
+    // A plain class never leaves the process.
+    if (!message.contract) return;
     const { type } = message.contract;
     const existing = this.commands.get(type);
     if (existing) problems.push(`${type} has two handlers: ${existing.handler} and ${wrapper.name}`);
     this.commands.set(type, {
       message: message as AnyMessageClass,
       handler: String(wrapper.name),
-      locks: locksOf(wrapper.metatype as object),
-      outsideUnitOfWork: runsOutsideUnitOfWork(wrapper.metatype as object),
+      ...this.#waysOf(wrapper, problems),
     });
   }
 
-  #addQuery(wrapper: InstanceWrapper<IQueryHandler>, message: Partial<AnyMessageClass>, problems: string[]): void {
+  #addQuery(
+    wrapper: InstanceWrapper<IQueryHandler>,
+    message: Partial<AnyMessageClass>,
+    problems: string[],
+  ): void {
     this.queryHandlers.push(wrapper);
-    if (!message.contract) {
-      this.localOnly.add(message);
-      return;
-    }
+    // A plain class never leaves the process.
+    if (!message.contract) return;
     const { type } = message.contract;
     if (this.queries.has(type)) problems.push(`${type} has two handlers`);
     this.queries.set(type, message as AnyMessageClass);
@@ -110,7 +111,9 @@ export class HandlerRegistry {
   ): void {
     const reaction = reactionOf(wrapper.metatype as object);
     if (reaction === undefined) {
-      problems.push(`${wrapper.name} handles events but has no @Reaction('name'): its subscription needs a lasting name`);
+      problems.push(
+        `${wrapper.name} handles events but has no @Reaction('name'): its subscription needs a lasting name`,
+      );
       return;
     }
     const foreign = events.filter((event) => !event.contract);
@@ -123,23 +126,52 @@ export class HandlerRegistry {
       reaction,
       events: events as AnyMessageClass[],
       handler: wrapper,
-      locks: locksOf(wrapper.metatype as object),
-      outsideUnitOfWork: runsOutsideUnitOfWork(wrapper.metatype as object),
+      ...this.#waysOf(wrapper, problems),
     });
     this.reactions.set(reaction, registered);
+    if (!wrapper.isDependencyTreeStatic()) {
+      problems.push(
+        `${wrapper.name} is request-scoped, but events come without a request: give it the default scope`,
+      );
+    }
+  }
+
+  /** How a handler wants to be run. */
+  #waysOf(
+    wrapper: InstanceWrapper,
+    problems: string[],
+  ): Pick<CommandRegistration, 'locks' | 'outsideUnitOfWork'> {
+    const locks = locksOf(wrapper.metatype as object);
+    const outsideUnitOfWork = runsOutsideUnitOfWork(wrapper.metatype as object);
+    if (locks && outsideUnitOfWork) {
+      problems.push(
+        `${wrapper.name} has @Locks and @OutsideUnitOfWork: locks last as long as a unit of work, and it has none`,
+      );
+    }
+    return { locks, outsideUnitOfWork };
   }
 
   #compare(manifest: ServiceManifest, engineReactions: ReadonlySet<string>, problems: string[]): void {
     const answered = new Set(manifest.answers.map(({ contract }) => contract.type));
     for (const type of answered) {
-      if (!this.commands.has(type) && !this.queries.has(type)) problems.push(`${type} is listed but has no handler`);
+      if (!this.commands.has(type) && !this.queries.has(type))
+        problems.push(`${type} is listed but has no handler`);
     }
     for (const type of [...this.commands.keys(), ...this.queries.keys()]) {
-      if (!answered.has(type)) problems.push(`${type} has a handler but is not listed in handles or standsInFor`);
+      if (!answered.has(type))
+        problems.push(`${type} has a handler but is not listed in handles or standsInFor`);
+    }
+    if (!manifest.database) this.#compareWithoutDatabase(manifest, problems);
+    for (const name of engineReactions) {
+      if (!(name in manifest.reacts)) problems.push(`reaction "${name}" of a saga is not listed in reacts`);
     }
     for (const [name, { events }] of Object.entries(manifest.reacts)) {
-      if (engineReactions.has(name)) continue;
       const registered = this.reactions.get(name);
+      if (engineReactions.has(name)) {
+        if (registered)
+          problems.push(`reacts.${name} goes to a saga: give its event handlers a reaction of their own`);
+        continue;
+      }
       if (!registered) {
         problems.push(`reacts.${name} is listed but has no @EventsHandler with @Reaction('${name}')`);
         continue;
@@ -149,17 +181,34 @@ export class HandlerRegistry {
         handled.set(contract.type, (handled.get(contract.type) ?? 0) + 1);
       }
       for (const { contract } of events) {
-        if (!handled.has(contract.type)) problems.push(`reacts.${name} lists ${contract.type}, which no handler takes`);
+        if (!handled.has(contract.type))
+          problems.push(`reacts.${name} lists ${contract.type}, which no handler takes`);
         // One inbox row stands for one handling: two handlers of one event are two reactions.
         if ((handled.get(contract.type) ?? 0) > 1) {
-          problems.push(`reacts.${name}: ${contract.type} has several handlers; give each a reaction of its own`);
+          problems.push(
+            `reacts.${name}: ${contract.type} has several handlers; give each a reaction of its own`,
+          );
         }
         handled.delete(contract.type);
       }
-      for (const type of handled.keys()) problems.push(`${type} has a handler in reaction "${name}" but is not listed there`);
+      for (const type of handled.keys())
+        problems.push(`${type} has a handler in reaction "${name}" but is not listed there`);
     }
     for (const name of this.reactions.keys()) {
       if (!(name in manifest.reacts)) problems.push(`@Reaction('${name}') is not listed in reacts`);
+    }
+  }
+
+  #compareWithoutDatabase({ answers, sends, reacts, publishes }: ServiceManifest, problems: string[]): void {
+    const commands = answers.filter(({ contract }) => contract.kind === 'command');
+    for (const [list, entries] of Object.entries({
+      commands,
+      sends,
+      publishes,
+      reacts: Object.keys(reacts),
+    })) {
+      if (entries.length > 0)
+        problems.push(`it has no database (database: false), and nothing durable (${list}) without one`);
     }
   }
 }

@@ -1,18 +1,18 @@
 import {
   BusinessError,
   contractOf,
-  InvalidReplyError,
-  parseWith,
   readFailure,
+  rpcSubject,
   type AnyMessage,
   type Contract,
 } from '@flotilla/contracts-protocol';
 import type { Clock } from '@flotilla/kernel';
-import type { Broker, IncomingMessage } from '@flotilla/messaging';
-import { currentContext, withSpan, type MetricsRecorder } from '@flotilla/observability';
+import { DeadlineExceededError, type Broker, type IncomingMessage } from '@flotilla/messaging';
+import { currentContext, messagingAttributes, withSpan, type MetricsRecorder } from '@flotilla/observability';
 import { SpanKind } from '@opentelemetry/api';
 import type { OutgoingMessages } from '../outgoing.ts';
 import { RemoteFailureError } from '../service.errors.ts';
+import { checkedReply } from './checked-reply.ts';
 
 const replays = new WeakSet<object>();
 
@@ -26,7 +26,6 @@ export class RemoteCalls {
   readonly #broker: Broker;
   readonly #outgoing: OutgoingMessages;
   readonly #clock: Clock;
-
   readonly #metrics: MetricsRecorder;
 
   constructor(broker: Broker, outgoing: OutgoingMessages, clock: Clock, metrics: MetricsRecorder) {
@@ -38,29 +37,32 @@ export class RemoteCalls {
 
   /**
    * Sends a command or query to its owner and waits for the answer: at most the contract's time-out, and no
-   * longer than whoever waits for us. Throws the contract's declared errors as {@link BusinessError}.
+   * longer than whoever waits for us. Throws the contract's declared errors as {@link BusinessError}, a failure of
+   * the other service as {@link RemoteFailureError}, and what the broker throws when no answer comes.
    */
   async call(message: AnyMessage): Promise<unknown> {
     const contract = contractOf(message);
+    const subject = rpcSubject(contract);
     const now = this.#clock.now();
     const deadline = Math.min(now + contract.timeoutMs, currentContext()?.deadline ?? Infinity);
+    if (deadline <= now) throw new DeadlineExceededError(subject, now - deadline);
     return withSpan(
       `call ${contract.type}`,
       {
         kind: SpanKind.CLIENT,
-        attributes: {
-          'messaging.system': 'nats',
-          'messaging.operation.type': 'send',
+        attributes: () => ({
+          ...messagingAttributes({ operation: 'call', operationType: 'send', subject, type: contract.type }),
           'rpc.service': contract.owner,
           'rpc.method': contract.name,
-        },
+        }),
+        expected: (error) => error instanceof BusinessError,
       },
       async () => {
         const startedMs = this.#clock.monotonicMs();
         let outcome = 'failed';
         try {
           const reply = await this.#broker.request(this.#outgoing.request(message, deadline), {
-            timeoutMs: Math.max(1, deadline - now),
+            timeoutMs: deadline - now,
           });
           outcome = reply.envelope.outcome ?? 'ok';
           return markReplay(reply, () => readReply(contract, reply));
@@ -76,10 +78,7 @@ export class RemoteCalls {
 export function readReply(contract: Contract, reply: IncomingMessage): unknown {
   const body = reply.json();
   const outcome = reply.envelope.outcome ?? 'ok';
-  if (outcome === 'ok') {
-    if (contract.reply === undefined) return undefined;
-    return parseWith(contract.reply, body, (problems) => new InvalidReplyError(contract.type, problems));
-  }
+  if (outcome === 'ok') return checkedReply(contract, body);
   const failure = readFailure(body);
   if (outcome === 'refused') {
     const schema = contract.errors[failure.code];

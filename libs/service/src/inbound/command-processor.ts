@@ -1,16 +1,11 @@
 import { createHash } from 'node:crypto';
-import {
-  BusinessError,
-  failureBody,
-  InvalidReplyError,
-  parseWith,
-  type AnyMessage,
-  type AnyMessageClass,
-} from '@flotilla/contracts-protocol';
+import { BusinessError, failureBody, type AnyMessage } from '@flotilla/contracts-protocol';
 import { UnknownMessageError, type IncomingMessage } from '@flotilla/messaging';
 import { currentUnitOfWork, type InboxEntry, type UnitOfWork } from '@flotilla/persistence';
+import { SagaVersionConflictError } from '@flotilla/saga';
 import type { FleetCommandBus } from '../cqrs/buses.ts';
 import type { CommandRegistration, HandlerRegistry } from '../cqrs/handler-registry.ts';
+import { aboutOrder } from './handling.ts';
 
 /** The inbox consumer of commands: one for requests and durable commands, so that an id is known on either way. */
 export const COMMAND_INBOX = 'commands';
@@ -26,6 +21,12 @@ export interface CommandAnswer {
 export interface ProcessedCommand extends CommandAnswer {
   readonly replayed: boolean;
 }
+
+/** Called with a new answer inside its unit of work, to send what depends on it. */
+export type OnAnswer = (answer: CommandAnswer) => void;
+
+/** Runs of a command whose unit lost a race for a saga, at most. */
+const MAX_RUNS = 5;
 
 /** Handles a command once, however often it comes: handler's changes, answer and outbox in one transaction. */
 export class CommandProcessor {
@@ -47,60 +48,53 @@ export class CommandProcessor {
   }
 
   /**
-   * Runs the command's handler, or finds the answer of an earlier run. `inUnit` is called with a new answer
-   * inside its unit of work, to send what depends on it. Throws technical failures; a refusal is an answer.
+   * Runs the command's handler, or finds the answer of an earlier run. Throws technical failures; a refusal is an
+   * answer.
    */
-  async process(
-    message: IncomingMessage,
-    inUnit?: (answer: CommandAnswer) => void,
-  ): Promise<ProcessedCommand> {
+  async process(message: IncomingMessage, onAnswer: OnAnswer = () => undefined): Promise<ProcessedCommand> {
     const registration = this.#handlers.commands.get(message.envelope.type);
     if (!registration) throw new UnknownMessageError(message.envelope.type, this.#service);
     const command = new registration.message(message.json() as never);
-    if (!this.#unitOfWork) return first(await this.#answer(registration.message, command));
+    return aboutOrder(command, () => {
+      const unitOfWork = this.#unitOfWork;
+      if (!unitOfWork) return this.#answer(command).then(first);
+      const entry = inboxEntryOf(message);
+      if (registration.outsideUnitOfWork) return this.#processOutside(unitOfWork, entry, command, onAnswer);
+      return onceMoreOnConflict(() =>
+        this.#processInside(unitOfWork, entry, registration, command, onAnswer),
+      );
+    });
+  }
 
-    const entry: InboxEntry = {
-      consumer: COMMAND_INBOX,
-      messageId: message.envelope.id,
-      key: message.envelope.subject,
-      payloadHash: createHash('sha256').update(message.body).digest('base64url'),
-    };
-    return registration.outsideUnitOfWork
-      ? this.#processOutside(this.#unitOfWork, entry, registration.message, command, inUnit)
-      : this.#processInside(this.#unitOfWork, entry, registration, command, inUnit);
+  /** The answer that a command got before; undefined if it was never handled to its end. */
+  async earlierAnswer(message: IncomingMessage): Promise<CommandAnswer | undefined> {
+    const earlier = await this.#unitOfWork?.findProcessed(inboxEntryOf(message));
+    return earlier?.reply as CommandAnswer | undefined;
   }
 
   async #processInside(
     unitOfWork: UnitOfWork,
     entry: InboxEntry,
-    { message, locks }: CommandRegistration,
+    { locks }: CommandRegistration,
     command: AnyMessage,
-    inUnit: ((answer: CommandAnswer) => void) | undefined,
+    onAnswer: OnAnswer,
   ): Promise<ProcessedCommand> {
     let refusal: CommandAnswer | undefined;
-    const settle = (answer: CommandAnswer): CommandAnswer => {
-      currentUnitOfWork()?.remember(answer);
-      inUnit?.(answer);
-      return answer;
-    };
     try {
       const processed = await unitOfWork.process(
         entry,
-        async () => {
-          const reply = await this.#commands.executeHere(command);
-          return settle({ outcome: 'ok', body: checkedReply(message, reply) });
-        },
+        async () => settle({ outcome: 'ok', body: await this.#run(command) }, onAnswer),
         {
           ...(locks && { locks: locks(command) }),
           onRefusal: (error) => {
-            refusal = settle(refusalAnswer(error));
+            refusal = settle(refusalAnswer(error), onAnswer);
           },
         },
       );
       return processed.duplicate ? replay(processed.reply) : first(processed.result);
     } catch (error) {
       // The unit committed the refusal before it reported it.
-      if (error instanceof BusinessError && refusal) return first(refusal);
+      if (isRefusal(error) && refusal) return first(refusal);
       throw error;
     }
   }
@@ -108,34 +102,61 @@ export class CommandProcessor {
   async #processOutside(
     unitOfWork: UnitOfWork,
     entry: InboxEntry,
-    message: AnyMessageClass,
     command: AnyMessage,
-    inUnit: ((answer: CommandAnswer) => void) | undefined,
+    onAnswer: OnAnswer,
   ): Promise<ProcessedCommand> {
     const earlier = await unitOfWork.findProcessed(entry);
     if (earlier) return replay(earlier.reply);
-    const answer = await this.#answer(message, command);
-    const processed = await unitOfWork.process(entry, () => {
-      currentUnitOfWork()?.remember(answer);
-      inUnit?.(answer);
-      return Promise.resolve(answer);
-    });
+    const answer = await this.#answer(command);
+    const processed = await unitOfWork.process(entry, () => Promise.resolve(settle(answer, onAnswer)));
     return processed.duplicate ? replay(processed.reply) : first(answer);
   }
 
-  async #answer(message: AnyMessageClass, command: AnyMessage): Promise<CommandAnswer> {
+  async #answer(command: AnyMessage): Promise<CommandAnswer> {
     try {
-      return { outcome: 'ok', body: checkedReply(message, await this.#commands.executeHere(command)) };
+      return { outcome: 'ok', body: await this.#run(command) };
     } catch (error) {
-      if (error instanceof BusinessError) return refusalAnswer(error);
+      if (isRefusal(error)) return refusalAnswer(error);
       throw error;
+    }
+  }
+
+  /** The handler's reply, checked; null where the contract has none, because JSON has no undefined. */
+  async #run(command: AnyMessage): Promise<unknown> {
+    return (await this.#commands.executeHere(command)) ?? null;
+  }
+}
+
+/** The hash covers the type too: one id for two kinds of command with like payloads is two commands, and refused. */
+function inboxEntryOf({ envelope, body }: IncomingMessage): InboxEntry {
+  return {
+    consumer: COMMAND_INBOX,
+    messageId: envelope.id,
+    key: envelope.subject,
+    payloadHash: createHash('sha256').update(`${envelope.type}\n`).update(body).digest('base64url'),
+  };
+}
+
+/** Inside the unit of work of the answer: keeps it for duplicates, and sends what depends on it. */
+function settle(answer: CommandAnswer, onAnswer: OnAnswer): CommandAnswer {
+  currentUnitOfWork()?.remember(answer);
+  onAnswer(answer);
+  return answer;
+}
+
+/** A caller waits: another run at once is better for it than to be told to ask again. */
+async function onceMoreOnConflict<T>(run: () => Promise<T>): Promise<T> {
+  for (let runs = 1; ; runs++) {
+    try {
+      return await run();
+    } catch (error) {
+      if (!(error instanceof SagaVersionConflictError) || runs === MAX_RUNS) throw error;
     }
   }
 }
 
-function checkedReply({ contract }: AnyMessageClass, reply: unknown): unknown {
-  if (contract.reply === undefined) return null;
-  return parseWith(contract.reply, reply, (problems) => new InvalidReplyError(contract.type, problems));
+function isRefusal(error: unknown): error is BusinessError {
+  return error instanceof BusinessError;
 }
 
 function refusalAnswer(error: BusinessError): CommandAnswer {

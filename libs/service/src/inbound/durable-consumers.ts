@@ -1,12 +1,12 @@
 import {
   commandStream,
   eventStream,
-  failureBody,
   replyStream,
+  type AnyMessage,
   type AnyMessageClass,
   type ServiceManifest,
 } from '@flotilla/contracts-protocol';
-import { deterministicId, errorCode, errorMessage } from '@flotilla/kernel';
+import { deterministicId, errorCode } from '@flotilla/kernel';
 import {
   commandConsumer,
   reactionConsumer,
@@ -16,14 +16,16 @@ import {
   type ConsumeOptions,
   type Consumption,
   type Delivery,
+  type IncomingMessage,
+  type OutgoingReply,
 } from '@flotilla/messaging';
 import { currentUnitOfWork, type InboxEntry, type UnitOfWork } from '@flotilla/persistence';
-import type { IEvent } from '@nestjs/cqrs';
+import { SpanKind } from '@opentelemetry/api';
 import type { HandlerRegistry, ReactionRegistration } from '../cqrs/handler-registry.ts';
 import { durableReply, type OutgoingMessages } from '../outgoing.ts';
 import type { SagaInbox } from '../sagas/saga-inbox.ts';
-import type { CommandProcessor } from './command-processor.ts';
-import type { Handling } from './handling.ts';
+import type { CommandAnswer, CommandProcessor } from './command-processor.ts';
+import { aboutOrder, type Handling } from './handling.ts';
 
 /** The inbox consumer of saga replies. */
 const REPLY_INBOX = 'replies';
@@ -43,6 +45,7 @@ export class DurableConsumers {
   readonly #handling: Handling;
   readonly #sagas: SagaInbox | undefined;
   readonly #options: DurableConsumersOptions;
+  #replies: Consumption | undefined;
 
   constructor(
     broker: Broker,
@@ -68,16 +71,26 @@ export class DurableConsumers {
     const { manifest } = this.#options;
     const consumptions: Promise<Consumption>[] = [];
     const commandOwners = new Set(
-      manifest.answers.filter(({ contract }) => contract.kind === 'command').map(({ contract }) => contract.owner),
+      manifest.answers
+        .filter(({ contract }) => contract.kind === 'command')
+        .map(({ contract }) => contract.owner),
     );
     for (const owner of commandOwners) consumptions.push(this.#consumeCommands(owner));
-    if (this.#sagas && manifest.sends.length > 0) consumptions.push(this.#consumeReplies(this.#sagas));
+    if (this.#sagas && manifest.sends.length > 0) {
+      this.#replies = await this.#consumeReplies(this.#sagas);
+      consumptions.push(Promise.resolve(this.#replies));
+    }
     for (const [reaction, { events, ordered = false }] of Object.entries(manifest.reacts)) {
       for (const owner of new Set(events.map(({ contract }) => contract.owner))) {
         consumptions.push(this.#consumeEvents(reaction, owner, ordered));
       }
     }
     return Promise.all(consumptions);
+  }
+
+  /** Whether more answers to sagas wait than are handled at a time: then silence says nothing. */
+  get repliesBehind(): boolean {
+    return (this.#replies?.state().pending ?? 0) > (this.#options.consume.maxInFlight ?? 0);
   }
 
   #consumeCommands(owner: string): Promise<Consumption> {
@@ -87,45 +100,65 @@ export class DurableConsumers {
       {
         ...this.#options.consume,
         // A saga that waits for a command which nobody could handle has to know.
-        onDeadLetter: (delivery, error) => this.#reportFailure(delivery, error),
+        onDeadLetter: (delivery, error) =>
+          this.#handling.inContextOf(
+            delivery.message,
+            { operation: 'give up', handler: name, kind: SpanKind.CONSUMER },
+            () => this.#reportFailure(delivery, error),
+          ),
       },
-      ({ message }) =>
-        this.#handling.run(message, name, async () => {
-          const replyId = deterministicId(message.envelope.id, 'reply');
-          let replied = false;
-          const answer = await this.#commands.process(message, ({ outcome, body }) => {
-            replied = true;
-            const reply = durableReply(this.#outgoing, message, replyId, outcome, body);
-            if (reply) currentUnitOfWork()?.send(reply);
-          });
-          // Handled before: the sender asks again, so its answer goes out again, under the same id.
-          const again = replied ? undefined : durableReply(this.#outgoing, message, replyId, answer.outcome, answer.body);
-          if (again) await this.#unitOfWork.run(() => Promise.resolve(currentUnitOfWork()?.send(again)));
-        }),
+      async (delivery) => {
+        const { message } = delivery;
+        await this.#handling.run(
+          message,
+          { handler: name, outcomeOf: ({ outcome, replayed }) => (replayed ? 'duplicate' : outcome) },
+          async () => {
+            const reply = (id: string, { outcome, body }: CommandAnswer): void =>
+              this.#send(delivery, id, this.#outgoing.reply(message.envelope, id, outcome, body));
+            const id = replyIdOf(delivery);
+            const answer = await this.#commands.process(message, (first) => reply(id, first));
+            // Handled before: whoever sent it again waits for an answer again.
+            if (answer.replayed) await this.#unitOfWork.run(() => Promise.resolve(reply(id, answer)));
+            return answer;
+          },
+        );
+      },
     );
   }
 
-  async #reportFailure({ message, attempt }: Delivery, error: unknown): Promise<void> {
-    const reply = durableReply(
-      this.#outgoing,
-      message,
-      deterministicId(message.envelope.id, 'failed', attempt),
-      'failed',
-      failureBody({ code: errorCode(error), message: errorMessage(error), retry: 'never' }),
+  /** Puts an answer, if one is wanted, into the outbox of the current unit of work. */
+  #send({ message }: Delivery, id: string, reply: OutgoingReply): void {
+    const outgoing = durableReply(message, id, reply);
+    if (outgoing) currentUnitOfWork()?.send(outgoing);
+  }
+
+  async #reportFailure(delivery: Delivery, error: unknown): Promise<void> {
+    const { message } = delivery;
+    if (message.envelope.replyTo === undefined) return;
+    // It was handled, and only never acknowledged: its answer left with its changes, and a failure would be a lie.
+    if (errorCode(error) !== 'IDEMPOTENCY_CONFLICT' && (await this.#commands.earlierAnswer(message))) return;
+    const id = deterministicId(replyIdOf(delivery), 'failed');
+    await this.#unitOfWork.run(() =>
+      Promise.resolve(
+        this.#send(delivery, id, this.#outgoing.failedReply(message.envelope, id, error, 'never')),
+      ),
     );
-    if (reply) await this.#unitOfWork.run(() => Promise.resolve(currentUnitOfWork()?.send(reply)));
   }
 
   #consumeReplies(sagas: SagaInbox): Promise<Consumption> {
     const service = this.#options.manifest.name;
     const name = replyConsumer(service);
-    return this.#broker.consume({ stream: replyStream(service), name }, this.#options.consume, ({ message }) =>
-      this.#handling.run(message, name, async () => {
-        await this.#unitOfWork.process(
-          { consumer: REPLY_INBOX, messageId: message.envelope.id, key: sagas.instanceOf(message) },
-          () => sagas.reply(message),
+    return this.#broker.consume(
+      { stream: replyStream(service), name },
+      this.#options.consume,
+      async ({ message }) => {
+        await this.#handling.run(message, { handler: name, outcomeOf: duplicateOrOk }, () =>
+          this.#unitOfWork.process(
+            { consumer: REPLY_INBOX, messageId: message.envelope.id, key: sagas.instanceOf(message) },
+            () => sagas.reply(message),
+          ),
         );
-      }),
+      },
     );
   }
 
@@ -134,49 +167,72 @@ export class DurableConsumers {
     const handle = this.#sagas?.reactions.has(reaction)
       ? this.#sagaReaction(reaction, this.#sagas)
       : this.#handlerReaction(reaction);
-    return this.#broker.consume({ stream: eventStream(owner), name }, { ...this.#options.consume, ordered }, (delivery) =>
-      this.#handling.run(delivery.message, name, () => handle(delivery)),
-    );
+    const options = { ...this.#options.consume, ordered };
+    return this.#broker.consume({ stream: eventStream(owner), name }, options, async ({ message }) => {
+      await this.#handling.run(message, { handler: name, outcomeOf: duplicateOrOk }, () => handle(message));
+    });
   }
 
-  #sagaReaction(reaction: string, sagas: SagaInbox): (delivery: Delivery) => Promise<void> {
+  #sagaReaction(reaction: string, sagas: SagaInbox): HandleEvent {
     const events = byType(this.#options.manifest.reacts[reaction]?.events ?? []);
-    return async ({ message }) => {
+    return async (message) => {
       const { envelope } = message;
       const type = events.get(envelope.type);
       if (!type) throw new UnknownMessageError(envelope.type, reaction);
       const event = new type(message.json() as never);
-      await this.#unitOfWork.process({ consumer: reaction, messageId: envelope.id, key: envelope.subject }, () =>
-        sagas.event(envelope, event),
+      return this.#unitOfWork.process(
+        { consumer: reaction, messageId: envelope.id, key: envelope.subject },
+        () => sagas.event(envelope, event),
       );
     };
   }
 
-  #handlerReaction(reaction: string): (delivery: Delivery) => Promise<void> {
+  #handlerReaction(reaction: string): HandleEvent {
     const routes = new Map<string, { type: AnyMessageClass; registration: ReactionRegistration }>();
     for (const registration of this.#handlers.reactions.get(reaction) ?? []) {
       for (const type of registration.events) routes.set(type.contract.type, { type, registration });
     }
-    return async ({ message }) => {
+    return async (message) => {
       const { envelope } = message;
       const route = routes.get(envelope.type);
       if (!route) throw new UnknownMessageError(envelope.type, reaction);
       const { type, registration } = route;
       const event = new type(message.json() as never);
       const entry: InboxEntry = { consumer: reaction, messageId: envelope.id, key: envelope.subject };
-      const { locks } = registration;
-      // Event handlers are static providers: the registry's instance is the one of the application.
-      const handle = async (): Promise<void> => {
-        await registration.handler.instance.handle(event as IEvent);
-      };
-      if (!registration.outsideUnitOfWork) {
-        await this.#unitOfWork.process(entry, handle, locks ? { locks: locks(event) } : {});
-      } else if (!(await this.#unitOfWork.findProcessed(entry))) {
-        await handle();
-        await this.#unitOfWork.process(entry, () => Promise.resolve());
-      }
+      return aboutOrder(event, () => this.#react(entry, registration, event));
     };
   }
+
+  async #react(entry: InboxEntry, registration: ReactionRegistration, event: AnyMessage): Promise<Handled> {
+    const { handler, locks, outsideUnitOfWork } = registration;
+    // Event handlers are static providers: the wrapper's instance is the one of the application.
+    const handle = async (): Promise<void> => {
+      await handler.instance.handle(event);
+    };
+    if (!outsideUnitOfWork)
+      return this.#unitOfWork.process(entry, handle, locks ? { locks: locks(event) } : {});
+    if (await this.#unitOfWork.findProcessed(entry)) return { duplicate: true };
+    await handle();
+    return this.#unitOfWork.process(entry, () => Promise.resolve());
+  }
+}
+
+interface Handled {
+  readonly duplicate: boolean;
+}
+
+type HandleEvent = (message: IncomingMessage) => Promise<Handled>;
+
+function duplicateOrOk({ duplicate }: Handled): string {
+  return duplicate ? 'duplicate' : 'ok';
+}
+
+/**
+ * One answer for each stored message: a second delivery of it gives the answer that the broker and the saga know, a
+ * second sending of the command one of its own, because its sender may have lost the first.
+ */
+function replyIdOf({ message, stream, sequence }: Delivery): string {
+  return deterministicId(message.envelope.id, 'reply', stream, sequence);
 }
 
 function byType(classes: readonly AnyMessageClass[]): Map<string, AnyMessageClass> {

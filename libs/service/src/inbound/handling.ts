@@ -1,7 +1,18 @@
-import type { IncomingMessage } from '@flotilla/messaging';
-import { runWithContext, withSpan, type MetricsRecorder } from '@flotilla/observability';
+import type { AnyMessage } from '@flotilla/contracts-protocol';
+import { BusinessError } from '@flotilla/contracts-protocol';
 import { errorCode, type Clock } from '@flotilla/kernel';
+import type { IncomingMessage } from '@flotilla/messaging';
+import { messagingAttributes, runWithContext, withSpan, type MetricsRecorder } from '@flotilla/observability';
 import { SpanKind } from '@opentelemetry/api';
+
+export interface HandlingOptions<T> {
+  /** Who handles: the consumer, or `requests`. */
+  readonly handler: string;
+  /** Default: a consumer's span. */
+  readonly kind?: SpanKind;
+  /** The outcome of a success, for the metrics; a failure counts under `failed`. Default `ok`. */
+  readonly outcomeOf?: (result: T) => string;
+}
 
 /** Runs the handling of each message in its context: correlation, trace, span, duration. */
 export class Handling {
@@ -13,50 +24,59 @@ export class Handling {
     this.#clock = clock;
   }
 
-  /** `outcomeOf` names the outcome of a success for the metrics; a failure counts under `failed`. */
-  async run<T>(
-    message: IncomingMessage,
-    handler: string,
-    work: () => Promise<T>,
-    outcomeOf: (result: T) => string = () => 'ok',
-  ): Promise<T> {
-    const { envelope } = message;
+  /** Handles a message: what `work` logs, sends and calls belongs to the message's trace. */
+  async run<T>(message: IncomingMessage, options: HandlingOptions<T>, work: () => Promise<T>): Promise<T> {
+    const { handler, kind = SpanKind.CONSUMER, outcomeOf = () => 'ok' } = options;
+    const { type } = message.envelope;
     const startedMs = this.#clock.monotonicMs();
     let outcome = 'failed';
-    const context = {
-      correlationId: envelope.correlationId,
-      messageId: envelope.id,
-      type: envelope.type,
-      deadline: envelope.deadline,
-    };
     try {
-      return await runWithContext(context, () =>
-        withSpan(
-          `process ${envelope.type}`,
-          {
-            kind: SpanKind.CONSUMER,
-            parent: envelope,
-            attributes: {
-              'messaging.system': 'nats',
-              'messaging.operation.type': 'process',
-              'messaging.destination.name': message.subject,
-              'messaging.message.id': envelope.id,
-              'messaging.message.conversation_id': envelope.correlationId,
-              'messaging.consumer.group.name': handler,
-            },
-          },
-          async () => {
-            const result = await work();
-            outcome = outcomeOf(result);
-            return result;
-          },
-        ),
-      );
+      const result = await this.inContextOf(message, { operation: 'process', handler, kind }, work);
+      outcome = outcomeOf(result);
+      return result;
     } catch (error) {
-      outcome = errorCode(error) === 'UNKNOWN_MESSAGE' ? 'unknown' : 'failed';
+      if (errorCode(error) === 'UNKNOWN_MESSAGE') outcome = 'unknown';
       throw error;
     } finally {
-      this.#metrics.handled(envelope.type, handler, outcome, this.#clock.monotonicMs() - startedMs);
+      this.#metrics.handled(type, handler, outcome, this.#clock.monotonicMs() - startedMs);
     }
   }
+
+  /** Runs what belongs to a message without being its handling: the same context, a span, no metric. */
+  inContextOf<T>(
+    message: IncomingMessage,
+    { operation, handler, kind }: { operation: string; handler: string; kind: SpanKind },
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const { envelope, subject } = message;
+    const { correlationId, id: messageId, type, deadline } = envelope;
+    return runWithContext({ correlationId, messageId, type, deadline }, () =>
+      withSpan(
+        `${operation} ${type}`,
+        {
+          kind,
+          parent: envelope,
+          attributes: () =>
+            messagingAttributes({
+              operation,
+              operationType: 'process',
+              subject,
+              type,
+              messageId,
+              correlationId,
+              consumer: handler,
+            }),
+          expected: (error) => error instanceof BusinessError,
+        },
+        work,
+      ),
+    );
+  }
+}
+
+/** Runs a handler with the id of the order that its message is about, if it is about one, in every line it logs. */
+export function aboutOrder<T>({ payload }: AnyMessage, work: () => T): T {
+  const orderId =
+    typeof payload === 'object' && payload !== null && 'orderId' in payload ? payload.orderId : undefined;
+  return typeof orderId === 'string' ? runWithContext({ orderId }, work) : work();
 }

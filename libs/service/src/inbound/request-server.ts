@@ -1,25 +1,32 @@
+import { BusinessError, failureBody, rpcSubject, type AnyMessageClass } from '@flotilla/contracts-protocol';
+import { errorCode, errorMessage, newId } from '@flotilla/kernel';
 import {
-  BusinessError,
-  failureBody,
-  InvalidReplyError,
-  parseWith,
-  rpcSubject,
-  type AnyMessageClass,
-} from '@flotilla/contracts-protocol';
-import { errorCode, errorMessage, FlotillaError, newId } from '@flotilla/kernel';
-import { UnknownMessageError, type Broker, type IncomingMessage, type OutgoingReply, type Stoppable } from '@flotilla/messaging';
+  UnknownMessageError,
+  type Broker,
+  type IncomingMessage,
+  type OutgoingReply,
+  type Stoppable,
+} from '@flotilla/messaging';
 import { Logger } from '@nestjs/common';
+import { SpanKind } from '@opentelemetry/api';
 import type { FleetQueryBus } from '../cqrs/buses.ts';
 import type { HandlerRegistry } from '../cqrs/handler-registry.ts';
 import type { OutgoingMessages } from '../outgoing.ts';
 import type { CommandProcessor, ProcessedCommand } from './command-processor.ts';
-import type { Handling } from './handling.ts';
+import { aboutOrder, type Handling } from './handling.ts';
 
 export interface RequestServerOptions {
   readonly service: string;
   /** Requests per subject that are handled at a time; more are answered OVERLOADED. */
   readonly maxInFlight: number;
 }
+
+/** Failures that only the caller can mend: no fault of this service. */
+const CALLERS_FAULTS: ReadonlySet<string> = new Set([
+  'INVALID_MESSAGE',
+  'IDEMPOTENCY_CONFLICT',
+  'UNDECODABLE_MESSAGE',
+]);
 
 /** Answers requests (core NATS) for every command and query of the service. */
 export class RequestServer {
@@ -50,12 +57,14 @@ export class RequestServer {
     this.#options = options;
   }
 
-  /** Begins to answer; the result stops it. */
+  /** Begins to answer; the results stop it. */
   async start(answers: readonly AnyMessageClass[]): Promise<Stoppable[]> {
     const { service, maxInFlight } = this.#options;
     return Promise.all(
       answers.map(({ contract }) =>
-        this.#broker.serve(rpcSubject(contract), { queue: service, maxInFlight }, (message) => this.#answer(message)),
+        this.#broker.serve(rpcSubject(contract), { queue: service, maxInFlight }, (message) =>
+          this.#answer(message),
+        ),
       ),
     );
   }
@@ -63,38 +72,45 @@ export class RequestServer {
   async #answer(message: IncomingMessage): Promise<OutgoingReply> {
     const { envelope } = message;
     try {
-      const { reply } = await this.#handling.run(
+      const { outcome, body, replayed } = await this.#handling.run(
         message,
-        'requests',
-        async () => {
-          const { outcome, body, replayed } = this.#handlers.queries.has(envelope.type)
-            ? await this.#query(message)
-            : await this.#commands.process(message);
-          return { outcome, reply: this.#outgoing.reply(envelope, newId(), outcome, body, replayed) };
+        {
+          handler: 'requests',
+          kind: SpanKind.SERVER,
+          outcomeOf: (answer) => (answer.replayed ? 'duplicate' : answer.outcome),
         },
-        ({ outcome }) => outcome,
+        () => this.#handle(message),
       );
-      return reply;
+      return this.#outgoing.reply(envelope, newId(), outcome, body, replayed);
     } catch (error) {
-      const retry = error instanceof FlotillaError ? error.retry : 'later';
-      this.#logger.error({ err: error, type: envelope.type, messageId: envelope.id }, `${envelope.type} failed`);
-      const failure = failureBody({ code: errorCode(error), message: errorMessage(error), retry });
-      return this.#outgoing.reply(envelope, newId(), 'failed', failure);
+      return this.#outgoing.failedReply(envelope, newId(), error);
+    }
+  }
+
+  async #handle(message: IncomingMessage): Promise<ProcessedCommand> {
+    const { type } = message.envelope;
+    try {
+      return this.#handlers.queries.has(type)
+        ? await this.#query(message)
+        : await this.#commands.process(message);
+    } catch (error) {
+      // Said here, where the line gets the trace of the request.
+      const level = CALLERS_FAULTS.has(errorCode(error)) ? 'warn' : 'error';
+      this.#logger[level]({ msg: `${type} failed: ${errorMessage(error)}`, err: error });
+      throw error;
     }
   }
 
   async #query(message: IncomingMessage): Promise<ProcessedCommand> {
     const type = this.#handlers.queries.get(message.envelope.type);
     if (!type) throw new UnknownMessageError(message.envelope.type, this.#options.service);
-    const { contract } = type;
     try {
       const query = new type(message.json() as never);
-      const result = await this.#queries.execute<unknown>(query);
-      const body =
-        contract.reply && parseWith(contract.reply, result, (problems) => new InvalidReplyError(contract.type, problems));
+      const body = await aboutOrder(query, () => this.#queries.execute<unknown>(query));
       return { outcome: 'ok', body, replayed: false };
     } catch (error) {
-      if (error instanceof BusinessError) return { outcome: 'refused', body: failureBody(error), replayed: false };
+      if (error instanceof BusinessError)
+        return { outcome: 'refused', body: failureBody(error), replayed: false };
       throw error;
     }
   }

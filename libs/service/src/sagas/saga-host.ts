@@ -1,5 +1,6 @@
+import type { AnyMessageClass, ServiceManifest } from '@flotilla/contracts-protocol';
 import { errorMessage, FlotillaError, type Clock } from '@flotilla/kernel';
-import type { Metrics } from '@flotilla/observability';
+import { withSpan, type Metrics } from '@flotilla/observability';
 import { currentUnitOfWork, type UnitOfWork } from '@flotilla/persistence';
 import {
   bindSaga,
@@ -12,6 +13,7 @@ import {
 import { Logger, type InjectionToken, type OnApplicationBootstrap } from '@nestjs/common';
 import type { ModuleRef } from '@nestjs/core';
 import type { SagaRegistration } from '../flotilla.module.ts';
+import type { Jobs } from '../jobs.ts';
 import type { OutgoingMessages } from '../outgoing.ts';
 import { OutboxSagaTransport } from './saga-transport.ts';
 
@@ -22,8 +24,14 @@ export interface SagaHostParts {
   readonly outgoing: OutgoingMessages;
   readonly clock: Clock;
   readonly metrics: Metrics;
+  readonly jobs: Jobs;
   readonly moduleRef: ModuleRef;
+  /** How long sagas are kept after they have ended, in milliseconds. */
+  readonly retentionMs: number;
 }
+
+const PURGE_EVERY_MS = 3_600_000;
+const PURGE_LIMIT = 1_000;
 
 /**
  * Holds a service's saga engine. It is made when all providers are: the handlers that start sagas and the actions
@@ -36,6 +44,7 @@ export class SagaHost implements OnApplicationBootstrap {
   readonly reactions: ReadonlySet<string>;
   #engine: SagaEngine | undefined;
   #timers: SagaTimers | undefined;
+  #ready: () => boolean = () => false;
 
   constructor(parts: SagaHostParts) {
     this.#parts = parts;
@@ -45,22 +54,49 @@ export class SagaHost implements OnApplicationBootstrap {
   /** Throws before the application has started: a constructor is too early for a saga. */
   get engine(): SagaEngine {
     if (!this.#engine) {
-      throw new FlotillaError('SAGAS_NOT_STARTED', 'Sagas can be used once the application has started, not in a constructor', {
-        retry: 'never',
-      });
+      throw new FlotillaError(
+        'SAGAS_NOT_STARTED',
+        'Sagas can be used once the application has started, not in a constructor',
+        {
+          retry: 'never',
+        },
+      );
     }
     return this.#engine;
   }
 
+  /** What the definitions send and wait for, and the manifest does not list; a line each. */
+  mismatches(manifest: ServiceManifest): string[] {
+    const problems: string[] = [];
+    const unlisted = (needed: readonly AnyMessageClass[], listed: readonly AnyMessageClass[]): string[] => {
+      const types = new Set(listed.map(({ contract }) => contract.type));
+      return needed.map(({ contract }) => contract.type).filter((type) => !types.has(type));
+    };
+    for (const { definition: token, reaction } of this.#parts.registrations) {
+      const { name, version, sends, awaits } = this.#get<SagaDefinition<unknown, unknown>>(token);
+      const saga = `saga ${name} v${version}`;
+      for (const type of unlisted(sends, manifest.sends))
+        problems.push(`${saga} sends ${type}, which is not listed in sends`);
+      const events = reaction === undefined ? [] : (manifest.reacts[reaction]?.events ?? []);
+      for (const type of unlisted(awaits, events)) {
+        problems.push(
+          reaction === undefined
+            ? `${saga} waits for ${type}, but its registration names no reaction that brings it`
+            : `${saga} waits for ${type}, which is not listed in reacts.${reaction}`,
+        );
+      }
+    }
+    return problems;
+  }
+
   async onApplicationBootstrap(): Promise<void> {
-    const { service, registrations, unitOfWork, outgoing, clock, metrics, moduleRef } = this.#parts;
-    const get = <T>(token: InjectionToken): T => moduleRef.get<T>(token as string, { strict: false });
+    const { service, registrations, unitOfWork, outgoing, clock, metrics } = this.#parts;
     const engine = new SagaEngine({
       store: new PostgresSagaStore({ query: (sql, parameters) => unitOfWork.query(sql, parameters) }),
       transport: new OutboxSagaTransport(service, outgoing),
       clock,
       sagas: registrations.map(({ definition, actions }) =>
-        bindSaga(get<SagaDefinition<unknown, unknown>>(definition), get<unknown>(actions)),
+        bindSaga(this.#get<SagaDefinition<unknown, unknown>>(definition), this.#get<unknown>(actions)),
       ),
       onChange: (change) => this.#count(change),
     });
@@ -68,14 +104,18 @@ export class SagaHost implements OnApplicationBootstrap {
     this.#timers = new SagaTimers({
       engine,
       clock,
-      // The key is `<saga>:<id>`; replies and events of the same object are handled under its id.
-      runUnit: (work, key) => unitOfWork.run(work, key === undefined ? {} : { key: key.slice(key.indexOf(':') + 1) }),
+      runUnit: (work, key) => (key === undefined ? unitOfWork.run(work) : this.#fire(work, key)),
+      ready: () => this.#ready(),
       onError: (error, ref) =>
-        this.#logger.error(`A timer${ref ? ` of ${ref.saga} ${ref.id}` : ''} failed: ${errorMessage(error)}`),
+        this.#logger.error({
+          msg: `A timer${ref ? ` of ${ref.saga} ${ref.id}` : ''} failed: ${errorMessage(error)}`,
+          err: error,
+        }),
     });
     metrics.observeSagas(async () =>
       (await engine.countOpen()).map(({ saga, status, count }) => ({ saga, state: status, count })),
     );
+    if (registrations.length > 0) this.#purgeRegularly(engine);
     for (const { saga, version, count } of await engine.missingDefinitions()) {
       this.#logger.error(
         `${count} instance(s) of ${saga} v${version} are open, but that version is not registered: they will be parked. Register it again.`,
@@ -83,13 +123,39 @@ export class SagaHost implements OnApplicationBootstrap {
     }
   }
 
-  /** Starts to fire timers; does nothing in a service without sagas. */
-  start(): void {
+  /**
+   * Starts to fire timers; does nothing in a service without sagas. While `ready` is false none fires: an answer that
+   * could not arrive is not an answer that did not come.
+   */
+  start(ready: () => boolean): void {
+    this.#ready = ready;
     if (this.#parts.registrations.length > 0) this.#timers?.start();
   }
 
   async stop(): Promise<void> {
     if (this.#parts.registrations.length > 0) await this.#timers?.stop();
+  }
+
+  #purgeRegularly(engine: SagaEngine): void {
+    const { clock, jobs, retentionMs, unitOfWork } = this.#parts;
+    jobs.register('saga-retention', {
+      intervalMs: PURGE_EVERY_MS,
+      run: async () => {
+        const endedBefore = clock.now() - retentionMs;
+        return (await unitOfWork.run(() => engine.purge(endedBefore, PURGE_LIMIT))) === PURGE_LIMIT;
+      },
+    });
+  }
+
+  #get<T>(token: InjectionToken): T {
+    return this.#parts.moduleRef.get<T>(token as string, { strict: false });
+  }
+
+  /** Fires one timer: the beginning of a trace. The key is `<saga>:<id>`; all of one object runs under its id. */
+  #fire<T>(work: () => Promise<T>, key: string): Promise<T> {
+    return withSpan('saga timer', { parent: {} }, () =>
+      this.#parts.unitOfWork.run(work, { key: key.slice(key.indexOf(':') + 1) }),
+    );
   }
 
   #count({ saga, from, to, startedAt }: SagaChange): void {

@@ -35,14 +35,17 @@ export class SagaInbox {
     if (result.outcome === 'ignored') {
       this.#logger.debug(`A reply to ${envelope.type} was not needed: ${result.why}`);
     } else if (result.outcome === 'unknown') {
-      this.#logger.warn(`A reply to ${envelope.type} is for a saga that does not exist: ${sagaIdOf(message)}`);
+      this.#logger.warn(
+        `A reply to ${envelope.type} is for a saga that does not exist: ${sagaIdOf(message)}`,
+      );
     }
   }
 
   async event(envelope: Envelope, message: AnyMessage): Promise<void> {
     for (const result of await this.#host.engine.handleEvent({ id: envelope.id, message })) {
       // An object without a saga is no fault: not everything that happens to others is ours.
-      if (result.outcome === 'unknown') this.#logger.debug(`${envelope.type}: there is no ${result.saga} of ${result.id}`);
+      if (result.outcome === 'unknown')
+        this.#logger.debug(`${envelope.type}: there is no ${result.saga} of ${result.id}`);
     }
   }
 }

@@ -1,4 +1,4 @@
-import { replySubject } from '@flotilla/contracts-protocol';
+import { contractOf, replySubject } from '@flotilla/contracts-protocol';
 import { currentUnitOfWork } from '@flotilla/persistence';
 import type { OutgoingSagaCommand, SagaTransport } from '@flotilla/saga';
 import type { OutgoingMessages } from '../outgoing.ts';
@@ -14,11 +14,11 @@ export class OutboxSagaTransport implements SagaTransport {
     this.#outgoing = outgoing;
   }
 
-  send({ command, commandId, messageId, sagaId, correlationId }: OutgoingSagaCommand): void {
+  send({ command, commandId, messageId, sagaId, key, correlationId }: OutgoingSagaCommand): void {
     const unit = currentUnitOfWork();
-    if (!unit) throw new PublishOutsideUnitOfWorkError(command.constructor.name);
+    if (!unit) throw new PublishOutsideUnitOfWorkError(contractOf(command).type);
     const replyTo = replySubject(this.#service, sagaId);
-    const message = this.#outgoing.command(command, { id: commandId, replyTo, correlationId });
+    const message = this.#outgoing.command(command, { id: commandId, replyTo, key, correlationId });
     unit.send({ ...message, id: messageId });
   }
 }

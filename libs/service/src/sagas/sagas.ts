@@ -1,12 +1,13 @@
 import { currentContext } from '@flotilla/observability';
 import { FlotillaError } from '@flotilla/kernel';
+import { requireUnitOfWork } from '@flotilla/persistence';
 import type { SagaDefinition } from '@flotilla/saga';
 import type { SagaHost } from './saga-host.ts';
 
 /** What became of a wish to cancel. */
 export type Cancellation = { readonly accepted: true } | { readonly accepted: false; readonly why: string };
 
-/** Starts and cancels sagas, in the unit of work of the handler that does so. */
+/** Starts and cancels sagas, in the unit of work of the handler that does so; throws outside of one. */
 export class Sagas {
   readonly #host: SagaHost;
 
@@ -16,12 +17,14 @@ export class Sagas {
 
   /** Starts a saga for the business object `id`. Its first command leaves when the handler's changes are committed. */
   async start<D, A>(definition: SagaDefinition<D, A>, id: string, data: D): Promise<void> {
+    requireUnitOfWork(`Starting saga ${definition.name}`);
     const correlationId = currentContext()?.correlationId;
     await this.#host.engine.start(definition, id, data, correlationId === undefined ? {} : { correlationId });
   }
 
   /** Asks a saga to stop and undo what it did. Asked again, it is accepted again. */
   async cancel<D, A>(definition: SagaDefinition<D, A>, id: string, reason: string): Promise<Cancellation> {
+    requireUnitOfWork(`Cancelling saga ${definition.name}`);
     const result = await this.#host.engine.requestCancel(definition, id, reason);
     switch (result.outcome) {
       case 'accepted':

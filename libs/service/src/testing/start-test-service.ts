@@ -11,13 +11,19 @@ import {
   type ReplyOf,
 } from '@flotilla/contracts-protocol';
 import { FlotillaError, newId, systemClock, type Clock } from '@flotilla/kernel';
-import { NatsBroker, provision, topologyOf, type Broker, type WatchedMessage } from '@flotilla/messaging';
-import { createLogger, createMetrics, HealthRegistry, noMetrics, type Metrics } from '@flotilla/observability';
+import { NatsBroker, provision, topologyOf, type WatchedMessage } from '@flotilla/messaging';
+import {
+  createLogger,
+  createMetrics,
+  HealthRegistry,
+  noMetrics,
+  type Metrics,
+} from '@flotilla/observability';
 import { migrate, UnitOfWork } from '@flotilla/persistence';
-import { sagaMigrations } from '@flotilla/saga';
 import { createTestDatabase, startTestNats, uniqueName, until, type TestDatabase } from '@flotilla/testing';
 import type { InjectionToken, Type } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { serviceMigrations } from '../chassis.module.ts';
 import type { ChassisConfig } from '../config/chassis-settings.ts';
 import type { ConfigClass } from '../config/define-config.ts';
 import { createService, type RunningService } from '../create-service.ts';
@@ -31,6 +37,8 @@ export interface StartTestServiceOptions<V> {
   /** Settings beside the ones that the harness gives. */
   readonly env?: Readonly<Record<string, string>>;
   readonly clock?: Clock;
+  /** A Postgres of the test's own, for its superuser: one that is stopped, for example. Default: the shared one. */
+  readonly postgresUrl?: string;
 }
 
 /** What a durable command was answered. */
@@ -50,8 +58,12 @@ export interface TestService extends AsyncDisposable {
   readonly url: string;
   readonly database: TestDatabase | undefined;
   readonly metrics: Metrics;
-  /** For what the harness has no shorter way. */
-  readonly broker: Broker;
+  /** The harness's own connection, for what it has no shorter way. */
+  readonly broker: NatsBroker;
+  /** Its NATS server: to kill, freeze or restart it. */
+  readonly nats: Awaited<ReturnType<typeof startTestNats>>['server'];
+  /** The environment that it was configured from, for a process beside it. */
+  readonly env: Readonly<Record<string, string>>;
   /** Calls it as another service does: request/reply over NATS. Throws its declared errors. */
   execute<M extends AnyMessage>(command: M): Promise<ReplyOf<M>>;
   query<M extends AnyMessage>(query: M): Promise<ReplyOf<M>>;
@@ -66,7 +78,11 @@ export interface TestService extends AsyncDisposable {
   /** The durable commands that the service's sagas have sent so far. */
   commands<M extends AnyMessageClass>(type: M): RecordedEvent<M>[];
   /** Answers the latest command of the type as its service would. */
-  answer<M extends AnyMessageClass>(type: M, outcome: 'ok' | 'refused' | 'failed', body: unknown): Promise<void>;
+  answer<M extends AnyMessageClass>(
+    type: M,
+    outcome: 'ok' | 'refused' | 'failed',
+    body: unknown,
+  ): Promise<void>;
   /** Rows of its database, read or written as the service's own role. */
   sql<R>(text: string, parameters?: readonly unknown[]): Promise<R[]>;
   /** An injectable of the service. */
@@ -78,6 +94,8 @@ export interface TestService extends AsyncDisposable {
 }
 
 const HARNESS = 'harness';
+/** Only what ends a service, unless the run asks for more. */
+const logLevel = process.env['TEST_LOG_LEVEL'] === undefined ? 'fatal' : 'debug';
 
 /** Starts a service for tests. Dispose of it, or call `stop()`, in the test that started it. */
 export async function startTestService<V>(options: StartTestServiceOptions<V>): Promise<TestService> {
@@ -87,42 +105,63 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
   const nats = await startTestNats();
   const undo: (() => Promise<unknown>)[] = [() => nats.dispose()];
   try {
-    const migrations = [...sagaMigrations, ...(spec.migrations ?? [])];
+    const migrations = serviceMigrations(spec);
     const database = manifest.database
       ? await createTestDatabase({
-          template: { name: manifest.name, migrate: async (url) => void (await migrate({ url, migrations })) },
+          ...(options.postgresUrl !== undefined && { adminUrl: options.postgresUrl }),
+          template: {
+            name: manifest.name,
+            migrate: async (url) => void (await migrate({ url, migrations })),
+          },
         })
       : undefined;
     if (database) undo.unshift(() => database.drop());
 
-    const client = await NatsBroker.connect({ servers: [nats.url], name: HARNESS, service: HARNESS });
+    const client = await NatsBroker.connect({
+      servers: [nats.url],
+      name: HARNESS,
+      service: HARNESS,
+      log: createLogger({ service: HARNESS, level: logLevel }),
+    });
     undo.unshift(() => client.close({ drainMs: 1_000 }));
     // The harness sends commands, so that there is a queue for the answers.
-    const harness = { ...manifest, name: HARNESS, standsInFor: [], answers: [], handles: [], publishes: [], reacts: {} };
+    const harness = {
+      ...manifest,
+      name: HARNESS,
+      standsInFor: [],
+      answers: [],
+      handles: [],
+      publishes: [],
+      reacts: {},
+    };
     const sends = manifest.answers.filter(({ contract }) => contract.kind === 'command');
     await provision(client.connection, topologyOf([manifest, { ...harness, sends }]));
 
     const recorder = new Recorder();
-    for (const subject of ['evt.>', 'cmd.>', 'reply.>']) await client.watch(subject, (message) => recorder.record(message));
+    for (const subject of ['evt.>', 'cmd.>', 'reply.>'])
+      await client.watch(subject, (message) => recorder.record(message));
     // A watch is a subscription: without a round trip the server may not know of it yet.
     await client.connection.flush();
 
+    const env = {
+      NATS_URL: nats.url,
+      PORT: '0',
+      DRAIN_MS: '2000',
+      RETRY_INITIAL_MS: '20',
+      RETRY_MAX_MS: '100',
+      ...(database && { DATABASE_URL: database.url }),
+      ...options.env,
+    };
     const startOne = async (): Promise<{ service: RunningService; url: string; metrics: Metrics }> => {
-      const config = options.config.fromEnvironment({
-        NATS_URL: nats.url,
-        PORT: '0',
-        DRAIN_MS: '2000',
-        RETRY_INITIAL_MS: '20',
-        RETRY_MAX_MS: '100',
-        ...(database && { DATABASE_URL: database.url }),
-        ...options.env,
-      }) as ChassisConfig;
+      const config = options.config.fromEnvironment<ChassisConfig>(env);
       const metrics = createMetrics({ service: manifest.name, process: false });
+      const logger = createLogger({ service: manifest.name, level: logLevel });
       const broker = await NatsBroker.connect({
         servers: config.natsUrl,
         name: manifest.name,
         service: manifest.name,
         metrics,
+        log: logger,
       });
       const service = await createService({
         module: options.module,
@@ -130,8 +169,9 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
         config,
         configClass: options.config,
         broker,
+        connection: broker.connection,
         clock,
-        logger: createLogger({ service: manifest.name, level: process.env['TEST_LOG_LEVEL'] === undefined ? 'fatal' : 'debug' }),
+        logger,
         metrics,
         health: new HealthRegistry(),
       });
@@ -143,15 +183,15 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
 
     const outgoing = new OutgoingMessages(HARNESS, clock);
     const remote = new RemoteCalls(client, outgoing, clock, noMetrics);
-    const stop = async (): Promise<void> => {
-      for (const action of undo.splice(0)) await action();
-    };
+    const stop = (): Promise<void> => undoAll(undo);
     return {
       app: first.service.app,
       url: first.url,
       database,
       metrics: first.metrics,
       broker: client,
+      nats: nats.server,
+      env,
       execute: <M extends AnyMessage>(command: M) => remote.call(command) as Promise<ReplyOf<M>>,
       query: <M extends AnyMessage>(query: M) => remote.call(query) as Promise<ReplyOf<M>>,
       async send<M extends AnyMessage>(command: M, { id = newId() }: { readonly id?: string } = {}) {
@@ -164,9 +204,12 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
         const since = recorder.replies.length;
         // Every sending is a message of its own to the broker; the service knows the command by its id.
         await client.publish({ ...message, id: newId() });
-        const reply = await until(() => recorder.replies.slice(since).find(({ envelope }) => envelope.causationId === id), {
-          describe: `the answer to ${contractOf(command).type}`,
-        });
+        const reply = await until(
+          () => recorder.replies.slice(since).find(({ envelope }) => envelope.causationId === id),
+          {
+            describe: `the answer to ${contractOf(command).type}`,
+          },
+        );
         return toAnswer<ReplyOf<M>>(command, reply);
       },
       async publish(event, { id } = {}) {
@@ -183,9 +226,12 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
       },
       commands: (type) => recorder.commands(type),
       async answer(type, outcome, body) {
-        const last = await until(() => recorder.commands(type).at(-1), { describe: `a ${type.contract.type}` });
+        const last = await until(() => recorder.commands(type).at(-1), {
+          describe: `a ${type.contract.type}`,
+        });
         const { envelope } = last;
-        if (envelope.replyTo === undefined) throw new FlotillaError('NO_REPLY_WANTED', `${envelope.type} wants no answer`);
+        if (envelope.replyTo === undefined)
+          throw new FlotillaError('NO_REPLY_WANTED', `${envelope.type} wants no answer`);
         const id = newId();
         await client.publish({
           id,
@@ -204,9 +250,17 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
       [Symbol.asyncDispose]: stop,
     };
   } catch (error) {
-    for (const action of undo) await action().catch(() => undefined);
+    // Why it did not start matters more than what its ruins do not do.
+    await undoAll(undo).catch(() => undefined);
     throw error;
   }
+}
+
+/** Does all of it, in order, whatever fails; then throws the first failure. */
+async function undoAll(actions: (() => Promise<unknown>)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const action of actions.splice(0)) await action().catch((error: unknown) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
 }
 
 interface Recorded {
@@ -249,7 +303,10 @@ function toAnswer<R>(command: AnyMessage, { envelope, body, subject }: Recorded)
     const message = { subject, headers: {}, envelope, body: bytes, json: () => body };
     return { outcome: 'ok', reply: readReply(contractOf(command), message) as R };
   } catch (error) {
-    if (error instanceof BusinessError) return { outcome: 'refused', code: error.code, data: error.data };
+    if (error instanceof BusinessError) {
+      const { code, data }: BusinessError = error;
+      return { outcome: 'refused', code, data };
+    }
     return { outcome: 'failed', code: readFailure(body).code };
   }
 }

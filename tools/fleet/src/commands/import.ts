@@ -20,6 +20,7 @@ interface ImportOptions extends DataOption {
   readonly paymentToken: string;
   readonly stall: number;
   readonly wait: boolean;
+  readonly approveReviews?: boolean;
   readonly dryRun?: boolean;
   readonly rejects?: boolean;
   readonly json?: boolean;
@@ -42,6 +43,7 @@ export function addImport(program: Command, { terminal }: CommandContext): void 
         .option('--currency <code>', 'of the prices', 'GBP')
         .option('--payment-token <token>', 'what the orders are paid with', 'tok_ok')
         .option('--stall <duration>', 'give up when no order ended for so long', duration, 120_000)
+        .option('--approve-reviews', 'approve orders that await a review')
         .option('--no-wait', 'do not wait until the orders have ended')
         .option('--rejects', 'list every rejected row')
         .option('--dry-run', 'only read the file and say what it holds'),
@@ -70,12 +72,20 @@ export function addImport(program: Command, { terminal }: CommandContext): void 
         concurrency: options.concurrency,
         paymentToken: options.paymentToken,
         wait: options.wait,
+        approveReviews: options.approveReviews === true,
         stallMs: options.stall,
         onProgress: (text) => terminal.progress(text),
       });
-      if (result.orders.refused.length > 0) process.exitCode = 1;
+      const reviews = result.orders.byStatus['awaiting_review'] ?? 0;
+      if (result.orders.refused.length + reviews > 0) process.exitCode = 1;
       if (options.json === true) terminal.print(JSON.stringify({ plan: planFacts(plan), ...result }, null, 2));
       else report(plan, result, took(), terminal);
+      if (reviews > 0) {
+        terminal.note(
+          `${reviews} orders await a person's review (POST /v1/orders/{id}/review), because nobody screened them in ` +
+            'time and they are large. Run the import again with --approve-reviews to approve them.',
+        );
+      }
     } finally {
       api.close();
     }

@@ -121,7 +121,7 @@ export function addSaga(program: Command, { terminal }: CommandContext): void {
 }
 
 /** Answers of the engine that mean it was done. */
-const done: ReadonlySet<string> = new Set(['accepted', 'resumed', 'retried', 'aborted', 'handled']);
+const done: ReadonlySet<string> = new Set(['accepted', 'resumed']);
 
 function withOne(command: Command): Command {
   return withJson(
@@ -135,7 +135,7 @@ function withOne(command: Command): Command {
 
 function summaryOf({ service, instance }: OwnedSaga): object {
   const { data: _data, buffer: _buffer, ...rest } = instance;
-  return { service, ...rest, waitingFor: waitingFor(undefined, rest, systemClock.now()) };
+  return { service, ...rest, waitingFor: waitingFor(undefined, instance, systemClock.now()) };
 }
 
 function describe({ service, instance }: OwnedSaga, history: readonly HistoryEntry[]): string {

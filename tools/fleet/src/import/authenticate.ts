@@ -8,6 +8,7 @@ export const importScopes = [
   'orders:place-for-any',
   'orders:agree-price',
   'orders:read-any',
+  'orders:review',
   'catalog:write',
   'stock:write',
 ] as const;

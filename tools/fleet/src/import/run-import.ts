@@ -12,6 +12,8 @@ export interface RunOptions {
   readonly paymentToken: string;
   /** Whether to wait until every order has ended. */
   readonly wait: boolean;
+  /** Whether to approve orders that await a person's review: the invoices of a file were agreed on long ago. */
+  readonly approveReviews: boolean;
   /** Gives up waiting when no order ended for so long, in milliseconds. */
   readonly stallMs: number;
   readonly onProgress: (text: string) => void;
@@ -31,7 +33,7 @@ export interface ImportResult {
     readonly placedNew: number;
     readonly replayed: number;
     readonly refused: readonly RefusedOrder[];
-    /** How many ended in which status; empty when it did not wait. */
+    /** How many ended in which status, or await review; empty when it did not wait. */
     readonly byStatus: Readonly<Record<string, number>>;
     readonly byRejectionReason: Readonly<Record<string, number>>;
   };
@@ -218,47 +220,74 @@ function nameOf({ customerId, invoice }: PlannedOrder): string {
   return customerId.startsWith('guest-') ? `Guest of invoice ${invoice}` : `Customer ${customerId}`;
 }
 
-/** Looks at the list of orders, the newest first, until all of these have ended. */
+/**
+ * Looks at the list of orders, the newest first, until all of these have ended or only those are left that await a
+ * person's review.
+ */
 async function untilEnded(
   orderIds: readonly string[],
   currency: string,
   api: ApiClient,
-  { stallMs, onProgress }: RunOptions,
+  { stallMs, approveReviews, concurrency, onProgress }: RunOptions,
 ): Promise<ListedOrder[]> {
   const open = new Set(orderIds);
-  const ended = new Map<string, ListedOrder>();
+  const seen = new Map<string, ListedOrder>();
   const startMs = systemClock.monotonicMs();
-  let lastEndMs = startMs;
-  const settle = (order: ListedOrder, nowMs: number): void => {
-    if (!open.has(order.orderId) || !isFinal(order.status)) return;
-    if (!ended.has(order.orderId)) lastEndMs = nowMs;
-    ended.set(order.orderId, order);
-    const complete = order.status !== 'completed' || capturedOf(order) === minorOf(order.total, currency);
-    if (complete || nowMs - lastEndMs > LAG_MS) open.delete(order.orderId);
-  };
+  let lastChangeMs = startMs;
   while (open.size > 0) {
     const roundMs = systemClock.monotonicMs();
-    let unseen = open.size;
-    for (let cursor: string | null | undefined = ''; typeof cursor === 'string' && unseen > 0; ) {
-      const query = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
-      const { body } = await api.send({ method: 'GET', path: `/v1/orders?limit=${PAGE}${query}` });
-      const page: z.output<typeof listed> = listed.parse(body);
-      for (const order of page.orders) {
-        if (open.has(order.orderId)) unseen -= 1;
-        settle(order, systemClock.monotonicMs());
-      }
-      cursor = page.nextCursor;
+    for await (const order of listOrders(api, open)) {
+      if (seen.get(order.orderId)?.status !== order.status) lastChangeMs = systemClock.monotonicMs();
+      seen.set(order.orderId, order);
+      const captured = order.status !== 'completed' || capturedOf(order) === minorOf(order.total, currency);
+      const late = systemClock.monotonicMs() - lastChangeMs > LAG_MS;
+      if (isFinal(order.status) && (captured || late)) open.delete(order.orderId);
     }
     if (open.size === 0) break;
     const now = systemClock.monotonicMs();
-    onProgress(`Orders: ${ended.size} of ${orderIds.length} have ended (${formatDurationMs(now - startMs)})`);
-    if (now - lastEndMs > stallMs) {
-      throw new ImportStalledError(open.size, now - lastEndMs, [...open].slice(0, 3));
+    const waiting = [...open].filter((id) => seen.get(id)?.status === 'awaiting_review');
+    if (approveReviews) {
+      await forEachBounded(waiting, concurrency, (id) => approve(id, api));
+    } else if (waiting.length === open.size && now - lastChangeMs > LAG_MS) {
+      break;
+    }
+    const ended = orderIds.length - open.size;
+    onProgress(`Orders: ${ended} of ${orderIds.length} have ended (${formatDurationMs(now - startMs)})`);
+    if (now - lastChangeMs > stallMs) {
+      throw new ImportStalledError(open.size, now - lastChangeMs, [...open].slice(0, 3));
     }
     // Reading costs the machine something too: it may take a fifth of the time at most.
     await systemClock.sleep(Math.max(POLL_MIN_MS, (now - roundMs) * 4));
   }
-  return [...ended.values()];
+  return [...seen.values()];
+}
+
+/** Those of the orders that are in the list, page by page as long as some have not been found. */
+async function* listOrders(api: ApiClient, wanted: ReadonlySet<string>): AsyncGenerator<ListedOrder> {
+  let missing = wanted.size;
+  for (let cursor: string | null | undefined = ''; typeof cursor === 'string' && missing > 0; ) {
+    const query = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
+    const { body } = await api.send({ method: 'GET', path: `/v1/orders?limit=${PAGE}${query}` });
+    const page: z.output<typeof listed> = listed.parse(body);
+    const found = page.orders.filter(({ orderId }) => wanted.has(orderId));
+    missing -= found.length;
+    yield* found;
+    cursor = page.nextCursor;
+  }
+}
+
+async function approve(orderId: string, api: ApiClient): Promise<void> {
+  try {
+    await api.send({
+      method: 'POST',
+      path: `/v1/orders/${orderId}/review`,
+      body: { decision: 'approve' },
+      idempotencyKey: `import-review:${orderId}`,
+    });
+  } catch (error) {
+    // Somebody else decided in the meantime: the list shows what came of it.
+    if (!(error instanceof ApiRefusedError && error.status === 409)) throw error;
+  }
 }
 
 function isFinal(status: string): boolean {

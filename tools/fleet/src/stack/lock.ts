@@ -11,6 +11,8 @@ interface Holder {
 
 /** Says that this process runs the fleet of a data directory. */
 export interface Lock {
+  /** The process that had it died without giving it back: what it ran may still be ending. */
+  readonly inherited: boolean;
   release(): void;
 }
 
@@ -19,12 +21,14 @@ export function acquireLock(dir: DataDir): Lock {
   const mine: Holder = { pid: process.pid, started: startTimeOf(process.pid) };
   const own = `${dir.lockFile}.${process.pid}`;
   writeFileSync(own, JSON.stringify(mine));
+  let inherited = false;
   try {
     for (;;) {
       try {
         // A link appears whole or not at all, and never over another one.
         linkSync(own, dir.lockFile);
         return {
+          inherited,
           release() {
             if (readHolder(dir)?.pid === process.pid) rmSync(dir.lockFile, { force: true });
           },
@@ -34,7 +38,10 @@ export function acquireLock(dir: DataDir): Lock {
       }
       const holder = readHolder(dir);
       if (holder !== undefined && isAlive(holder)) throw new FleetAlreadyRunningError(dir.path, holder.pid);
-      if (holder !== undefined) discardStale(dir);
+      if (holder !== undefined) {
+        inherited = true;
+        discardStale(dir);
+      }
     }
   } finally {
     rmSync(own, { force: true });

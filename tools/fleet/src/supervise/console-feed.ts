@@ -36,7 +36,9 @@ export class ConsoleFeed {
       seen.repeated += 1;
       return;
     }
-    this.#show(seen === undefined || seen.repeated === 0 ? shown : `${shown} (and ${seen.repeated} more like it)`);
+    // A stack trace comes in many lines: counts beside each would only confuse.
+    const repeated = parsed === undefined ? 0 : (seen?.repeated ?? 0);
+    this.#show(repeated === 0 ? shown : `${shown} (and ${repeated} more like it)`);
     this.#seen.delete(key);
     this.#seen.set(key, { sinceMs: now, repeated: 0 });
     if (this.#seen.size > MAX_REMEMBERED) {

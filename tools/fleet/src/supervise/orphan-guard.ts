@@ -1,5 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 
+/** How long services whose fleet was killed may take to end: their servers end too, so there is little to finish. */
+export const ORPHAN_PATIENCE_MS = 5_000;
+
 /**
  * Reads `+ pid` and `- pid`. At the end of its standard input, which comes when the process that holds the other
  * end of the pipe is gone, however it went, it ends the processes on the list: $1 is its patience in tenths of a

@@ -1,6 +1,7 @@
 import { productKind } from '@flotilla/contracts-catalog';
 import { decimalMoney } from '@flotilla/contracts-money';
 import { z } from 'zod';
+import { price } from './price.schema.ts';
 
 export const skuParams = z.strictObject({ sku: z.string().min(1).max(64) });
 
@@ -12,7 +13,7 @@ export const listProductsQuery = z.strictObject({
 export const defineProductBody = z.strictObject({
   name: z.string().min(1).max(200),
   kind: productKind,
-  price: decimalMoney.strict(),
+  price,
 });
 
 export const product = z.object({

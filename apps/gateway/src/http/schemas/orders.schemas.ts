@@ -1,12 +1,14 @@
-import { decimalMoney } from '@flotilla/contracts-money';
+import { decimalMoney, type Money } from '@flotilla/contracts-money';
 import { orderStatus } from '@flotilla/contracts-orders';
 import { address } from '@flotilla/contracts-shipping';
 import { z } from 'zod';
+import { price } from './price.schema.ts';
 
 /** The most lines that one order may have. */
 export const MAX_LINES = 1_000;
 
-export const orderParams = z.strictObject({ id: z.uuid() });
+/** An order's id; in small letters, as it is kept everywhere. */
+export const orderParams = z.strictObject({ id: z.uuid().toLowerCase() });
 
 export const placeOrderBody = z.strictObject({
   customerId: z.string().min(1).max(100).optional(),
@@ -17,14 +19,20 @@ export const placeOrderBody = z.strictObject({
       z.strictObject({
         sku: z.string().min(1).max(64),
         quantity: z.int().min(1).max(1_000_000),
-        unitPrice: decimalMoney.strict().optional(),
+        /** An agreed price per piece; without it the list price holds. */
+        unitPrice: price.optional(),
       }),
     )
     .min(1)
-    .max(MAX_LINES),
+    .max(MAX_LINES)
+    .refine(inOneCurrency, 'must have their agreed prices in one currency'),
   payment: z.strictObject({ token: z.string().min(1).max(200) }),
   shipTo: address.strict(),
 });
+
+function inOneCurrency(lines: readonly { readonly unitPrice?: Money | undefined }[]): boolean {
+  return new Set(lines.flatMap(({ unitPrice }) => unitPrice?.currency ?? [])).size <= 1;
+}
 
 export const cancelOrderBody = z.strictObject({ reason: z.string().min(1).max(200).optional() }).optional();
 
@@ -36,6 +44,8 @@ export const listOrdersQuery = z.strictObject({
   cursor: z.string().max(200).optional(),
   limit: z.coerce.number().int().min(1).max(200).default(50),
 });
+
+export const reviewedOrder = z.object({ orderId: z.uuid(), decision: z.enum(['approve', 'reject']) });
 
 export const acceptedOrder = z.object({ orderId: z.uuid(), status: orderStatus });
 

@@ -18,6 +18,8 @@ export class CreateShipments implements MigrationInterface {
         dispatched_at timestamptz,
         delivered_at timestamptz,
         cancel_reason text,
+        -- Correlation and trace of the command that created it, for the events that come later.
+        origin jsonb,
         created_at timestamptz NOT NULL DEFAULT now(),
         CHECK (status = 'forestalled'
           OR (tracking_number IS NOT NULL AND ship_to IS NOT NULL AND lines IS NOT NULL)),

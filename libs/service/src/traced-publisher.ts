@@ -1,0 +1,46 @@
+import { envelopeHeader } from '@flotilla/contracts-protocol';
+import type { Broker, OutgoingMessage, PublishReceipt } from '@flotilla/messaging';
+import { messagingAttributes, runWithContext, withSpan } from '@flotilla/observability';
+import type { OutboxPublisher } from '@flotilla/persistence';
+import { SpanKind } from '@opentelemetry/api';
+
+/**
+ * Publishes what the outbox holds in the trace and context of whoever put it there, also when a relay does so much
+ * later in another process: both stand in the message's own headers.
+ */
+export class TracedPublisher implements OutboxPublisher {
+  readonly #broker: Pick<Broker, 'publish'>;
+
+  constructor(broker: Pick<Broker, 'publish'>) {
+    this.#broker = broker;
+  }
+
+  publish(message: OutgoingMessage): Promise<PublishReceipt> {
+    const { headers, subject } = message;
+    const type = headers[envelopeHeader.type] ?? subject;
+    const messageId = headers[envelopeHeader.id] ?? message.id;
+    const correlationId = headers[envelopeHeader.correlationId];
+    return runWithContext({ correlationId, messageId, type }, () =>
+      withSpan(
+        `publish ${type}`,
+        {
+          kind: SpanKind.PRODUCER,
+          parent: {
+            traceparent: headers[envelopeHeader.traceparent],
+            tracestate: headers[envelopeHeader.tracestate],
+          },
+          attributes: () =>
+            messagingAttributes({
+              operation: 'publish',
+              operationType: 'send',
+              subject,
+              type,
+              messageId,
+              ...(correlationId !== undefined && { correlationId }),
+            }),
+        },
+        () => this.#broker.publish(message),
+      ),
+    );
+  }
+}
