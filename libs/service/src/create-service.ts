@@ -40,6 +40,8 @@ export async function createService(parts: ServiceParts): Promise<RunningService
     abortOnError: false,
   });
   try {
+    // Before the routes are made: what it adds has to apply to them.
+    await parts.spec.http?.(app);
     await app.init();
   } catch (error) {
     await app

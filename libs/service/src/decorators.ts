@@ -5,6 +5,7 @@ import type { AnyMessage } from '@flotilla/contracts-protocol';
 const REACTION = 'flotilla:reaction';
 const LOCKS = 'flotilla:locks';
 const OUTSIDE = 'flotilla:outside-unit-of-work';
+const INDEPENDENT = 'flotilla:independent';
 
 /**
  * Names the durable subscription that an `@EventsHandler` class serves: the name in the service manifest's
@@ -33,6 +34,15 @@ export function OutsideUnitOfWork(): CustomDecorator {
   return SetMetadata(OUTSIDE, true);
 }
 
+/**
+ * Promises that a handler writes only rows that belong to its message's key (an event's aggregate id, the `key` of a
+ * command's contract) and to its `@Locks`, and depends on no other row that a handler of this kind writes. Handlers of
+ * one commit group that promise it overlap, which about halves what each costs.
+ */
+export function Independent(): CustomDecorator {
+  return SetMetadata(INDEPENDENT, true);
+}
+
 export function reactionOf(handler: object): string | undefined {
   return Reflect.getMetadata(REACTION, handler) as string | undefined;
 }
@@ -43,4 +53,8 @@ export function locksOf(handler: object): LockNames | undefined {
 
 export function runsOutsideUnitOfWork(handler: object): boolean {
   return Reflect.getMetadata(OUTSIDE, handler) === true;
+}
+
+export function isIndependent(handler: object): boolean {
+  return Reflect.getMetadata(INDEPENDENT, handler) === true;
 }

@@ -19,7 +19,7 @@ export {
 } from './config/index.ts';
 
 // Its handlers
-export { Locks, OutsideUnitOfWork, Reaction, type LockNames } from './decorators.ts';
+export { Independent, Locks, OutsideUnitOfWork, Reaction, type LockNames } from './decorators.ts';
 export { withMessageId } from './outgoing.ts';
 export { wasReplayed } from './cqrs/remote-calls.ts';
 export { Sagas, type Cancellation } from './sagas/sagas.ts';

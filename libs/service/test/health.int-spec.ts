@@ -51,6 +51,12 @@ describe('a service', () => {
     expect(page).not.toMatch(/flotilla_scrape_errors_total\{/);
   });
 
+  it('has on every route what it added to the HTTP server', async () => {
+    const routes = ['/health/live', '/metrics', '/nowhere'];
+    const answers = await Promise.all(routes.map((route) => fetch(`${alpha.url}${route}`)));
+    expect(answers.map(({ headers }) => headers.get('x-alpha'))).toEqual(['yes', 'yes', 'yes']);
+  });
+
   it('is not ready while it drains, answers what it has begun, and stays live', async () => {
     const replica: RunningService = await alpha.startReplica();
     const url = await replica.app.getUrl();

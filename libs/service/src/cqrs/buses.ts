@@ -58,6 +58,7 @@ export class FleetCommandBus extends CommandBus {
     return unitOfWork
       ? unitOfWork.run(run, {
           ...(key !== undefined && { key }),
+          independent: registration?.independent ?? false,
           ...(registration?.locks && { locks: registration.locks(command) }),
         })
       : run();

@@ -3,7 +3,7 @@ import type { AnyMessageClass, ServiceManifest } from '@flotilla/contracts-proto
 import type { ModulesContainer } from '@nestjs/core';
 import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
 import type { ICommandHandler, IEventHandler, IQueryHandler } from '@nestjs/cqrs';
-import { locksOf, reactionOf, runsOutsideUnitOfWork, type LockNames } from '../decorators.ts';
+import { isIndependent, locksOf, reactionOf, runsOutsideUnitOfWork, type LockNames } from '../decorators.ts';
 
 // The keys under which the decorators of @nestjs/cqrs keep what they were given; its package does not export them.
 const COMMAND_HANDLER = '__commandHandler__';
@@ -16,6 +16,7 @@ export interface CommandRegistration {
   readonly handler: string;
   readonly locks: LockNames | undefined;
   readonly outsideUnitOfWork: boolean;
+  readonly independent: boolean;
 }
 
 /** An event handler of a reaction. */
@@ -25,6 +26,7 @@ export interface ReactionRegistration {
   readonly handler: InstanceWrapper<IEventHandler>;
   readonly locks: LockNames | undefined;
   readonly outsideUnitOfWork: boolean;
+  readonly independent: boolean;
 }
 
 /** All handlers of a service, found by the decorators of `@nestjs/cqrs` and checked against the manifest. */
@@ -140,7 +142,7 @@ export class HandlerRegistry {
   #waysOf(
     wrapper: InstanceWrapper,
     problems: string[],
-  ): Pick<CommandRegistration, 'locks' | 'outsideUnitOfWork'> {
+  ): Pick<CommandRegistration, 'locks' | 'outsideUnitOfWork' | 'independent'> {
     const locks = locksOf(wrapper.metatype as object);
     const outsideUnitOfWork = runsOutsideUnitOfWork(wrapper.metatype as object);
     if (locks && outsideUnitOfWork) {
@@ -148,7 +150,7 @@ export class HandlerRegistry {
         `${wrapper.name} has @Locks and @OutsideUnitOfWork: locks last as long as a unit of work, and it has none`,
       );
     }
-    return { locks, outsideUnitOfWork };
+    return { locks, outsideUnitOfWork, independent: isIndependent(wrapper.metatype as object) };
   }
 
   #compare(manifest: ServiceManifest, engineReactions: ReadonlySet<string>, problems: string[]): void {

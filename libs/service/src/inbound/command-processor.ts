@@ -75,7 +75,7 @@ export class CommandProcessor {
   async #processInside(
     unitOfWork: UnitOfWork,
     entry: InboxEntry,
-    { locks }: CommandRegistration,
+    { locks, independent }: CommandRegistration,
     command: AnyMessage,
     onAnswer: OnAnswer,
   ): Promise<ProcessedCommand> {
@@ -85,6 +85,7 @@ export class CommandProcessor {
         entry,
         async () => settle({ outcome: 'ok', body: await this.#run(command) }, onAnswer),
         {
+          independent,
           ...(locks && { locks: locks(command) }),
           onRefusal: (error) => {
             refusal = settle(refusalAnswer(error), onAnswer);

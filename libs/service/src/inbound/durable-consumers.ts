@@ -156,6 +156,7 @@ export class DurableConsumers {
           this.#unitOfWork.process(
             { consumer: REPLY_INBOX, messageId: message.envelope.id, key: sagas.instanceOf(message) },
             () => sagas.reply(message),
+            SAGA_UNIT,
           ),
         );
       },
@@ -183,6 +184,7 @@ export class DurableConsumers {
       return this.#unitOfWork.process(
         { consumer: reaction, messageId: envelope.id, key: envelope.subject },
         () => sagas.event(envelope, event),
+        SAGA_UNIT,
       );
     };
   }
@@ -204,18 +206,25 @@ export class DurableConsumers {
   }
 
   async #react(entry: InboxEntry, registration: ReactionRegistration, event: AnyMessage): Promise<Handled> {
-    const { handler, locks, outsideUnitOfWork } = registration;
+    const { handler, locks, independent, outsideUnitOfWork } = registration;
     // Event handlers are static providers: the wrapper's instance is the one of the application.
     const handle = async (): Promise<void> => {
       await handler.instance.handle(event);
     };
-    if (!outsideUnitOfWork)
-      return this.#unitOfWork.process(entry, handle, locks ? { locks: locks(event) } : {});
+    if (!outsideUnitOfWork) {
+      return this.#unitOfWork.process(entry, handle, {
+        independent,
+        ...(locks && { locks: locks(event) }),
+      });
+    }
     if (await this.#unitOfWork.findProcessed(entry)) return { duplicate: true };
     await handle();
     return this.#unitOfWork.process(entry, () => Promise.resolve());
   }
 }
+
+/** A saga touches its instance and its business object, and nothing of another's. */
+const SAGA_UNIT = { independent: true };
 
 interface Handled {
   readonly duplicate: boolean;

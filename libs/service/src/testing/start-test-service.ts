@@ -303,10 +303,11 @@ function toAnswer<R>(command: AnyMessage, { envelope, body, subject }: Recorded)
     const message = { subject, headers: {}, envelope, body: bytes, json: () => body };
     return { outcome: 'ok', reply: readReply(contractOf(command), message) as R };
   } catch (error) {
-    if (error instanceof BusinessError) {
-      const { code, data }: BusinessError = error;
-      return { outcome: 'refused', code, data };
-    }
+    if (isRefusal(error)) return { outcome: 'refused', code: error.code, data: error.data };
     return { outcome: 'failed', code: readFailure(body).code };
   }
+}
+
+function isRefusal(error: unknown): error is BusinessError {
+  return error instanceof BusinessError;
 }
