@@ -22,10 +22,15 @@ import { TrackedOrders } from './http/tracked-orders.ts';
   imports: [FlotillaModule.forService({ manifest: gatewayService, http: configureHttp })],
   controllers: [OrdersController, OrderEventsController, CatalogController, StockController, AuthController],
   providers: [
-    { provide: EmbeddedIssuer, useFactory: (config: GatewayConfig) => EmbeddedIssuer.fromConfig(config), inject: [GatewayConfig] },
+    {
+      provide: EmbeddedIssuer,
+      useFactory: (config: GatewayConfig) => EmbeddedIssuer.fromConfig(config),
+      inject: [GatewayConfig],
+    },
     {
       provide: TokenVerifier,
-      useFactory: (config: GatewayConfig, issuer: EmbeddedIssuer | undefined) => new TokenVerifier(config, issuer),
+      useFactory: (config: GatewayConfig, issuer: EmbeddedIssuer | undefined) =>
+        new TokenVerifier(config, issuer),
       inject: [GatewayConfig, EmbeddedIssuer],
     },
     Authentication,

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { generateKeyPair, importJWK, SignJWT, UnsecuredJWT, type JWK } from 'jose';
-import { type Scope } from '../src/auth/scopes.ts';
+import type { Scope } from '../src/auth/scopes.ts';
 import type { Route } from '../src/http/route.ts';
 import { routes } from '../src/http/routes.ts';
 import { aProblem, everyScope, GatewayUnderTest } from './gateway-under-test.ts';
@@ -93,7 +93,8 @@ describe('a token', () => {
     ['that is not valid yet', (token) => token.setNotBefore('1h')],
   ])('%s is refused', async (_what, change) => refused(await signed(change)));
 
-  it('with a key id that nobody has is refused', async () => refused(await signed((token) => token, 'other')));
+  it('with a key id that nobody has is refused', async () =>
+    refused(await signed((token) => token, 'other')));
 
   it('without an end, or without a subject, is refused', async () => {
     const jwk = JSON.parse(await readFile(gateway.keyFile, 'utf8')) as JWK & { kid: string };
@@ -111,7 +112,9 @@ describe('a token', () => {
     const jwk = JSON.parse(await readFile(gateway.keyFile, 'utf8')) as JWK & { kid: string };
     const { privateKey } = await generateKeyPair('ES256');
     const claims = { scope: 'orders:read', sub: 'c-1', iss: 'flotilla', aud: 'flotilla', exp: 4_102_444_800 };
-    await refused(await new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid: jwk.kid }).sign(privateKey));
+    await refused(
+      await new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid: jwk.kid }).sign(privateKey),
+    );
     // The public key as a shared secret.
     const { d: _private, ...publicKey } = jwk;
     const secret = new TextEncoder().encode(JSON.stringify(publicKey));

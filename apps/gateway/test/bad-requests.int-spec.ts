@@ -20,15 +20,27 @@ describe('a request that cannot be read', () => {
     ['an empty body', { raw: '', headers: json }, 400, 'malformed-json'],
     ['a poisoned prototype', { raw: '{"__proto__": {"admin": true}}', headers: json }, 400, 'malformed-json'],
     ['a huge body', { raw: `"${'x'.repeat(1_100_000)}"`, headers: json }, 413, 'body-too-large'],
-    ['a form', { raw: 'lines=1', headers: { 'content-type': 'application/x-www-form-urlencoded' } }, 415, 'unsupported-media-type'],
+    [
+      'a form',
+      { raw: 'lines=1', headers: { 'content-type': 'application/x-www-form-urlencoded' } },
+      415,
+      'unsupported-media-type',
+    ],
     ['text', { raw: '{}', headers: { 'content-type': 'text/plain' } }, 415, 'unsupported-media-type'],
-    ['XML', { raw: '<order/>', headers: { 'content-type': 'application/xml' } }, 415, 'unsupported-media-type'],
+    [
+      'XML',
+      { raw: '<order/>', headers: { 'content-type': 'application/xml' } },
+      415,
+      'unsupported-media-type',
+    ],
     ['no media type', { raw: '{}', headers: { 'content-type': '' } }, 415, 'unsupported-media-type'],
   ])('%s is a problem', async (_what, call, status, code) => {
     const answer = await place(call);
     expect([answer.status, answer.body]).toEqual([status, aProblem(status, code)]);
     expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/);
-    expect(answer.headers.get('x-correlation-id')).toBe((answer.body as { correlationId?: string }).correlationId);
+    expect(answer.headers.get('x-correlation-id')).toBe(
+      (answer.body as { correlationId?: string }).correlationId,
+    );
   });
 
   it.each([

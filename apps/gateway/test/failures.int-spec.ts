@@ -42,25 +42,36 @@ describe('a service behind the gateway', () => {
     const orderId = gateway.fleet.add('c-1');
     await gateway.fakes.answer(FindOrder, async () => {
       await new Promise((resolve) => setTimeout(resolve, DEADLINE_MS * 0.7));
-      return { orderId, customerId: 'c-1', status: 'pending', total: { amountMinor: 1, currency: 'GBP' }, version: 1 };
+      return {
+        orderId,
+        customerId: 'c-1',
+        status: 'pending' as const,
+        total: { amountMinor: 1, currency: 'GBP' },
+        version: 1,
+      };
     });
     await gateway.fakes.answer(CancelOrder, never);
     const startedAt = performance.now();
-    const cancel = await gateway.call('POST', `/v1/orders/${orderId}/cancel`, { token: await gateway.token() });
+    const cancel = await gateway.call('POST', `/v1/orders/${orderId}/cancel`, {
+      token: await gateway.token(),
+    });
     expect(cancel.body).toEqual(unavailable);
     expect(performance.now() - startedAt).toBeLessThan(DEADLINE_MS + 500);
   });
 
-  it.each(['OVERLOADED', 'DEADLINE_EXCEEDED', 'DATABASE_UNAVAILABLE'])('that answers %s is 503', async (code) => {
-    await gateway.fakes.answer(ListProducts, () => {
-      throw new FlotillaError(code, 'at table products', {
-        retry: code === 'DEADLINE_EXCEEDED' ? 'never' : 'later',
+  it.each(['OVERLOADED', 'DEADLINE_EXCEEDED', 'DATABASE_UNAVAILABLE'])(
+    'that answers %s is 503',
+    async (code) => {
+      await gateway.fakes.answer(ListProducts, () => {
+        throw new FlotillaError(code, 'at table products', {
+          retry: code === 'DEADLINE_EXCEEDED' ? 'never' : 'later',
+        });
       });
-    });
-    const { headers, body, text } = await gateway.call('GET', '/v1/products');
-    expect([headers.get('retry-after'), body]).toEqual(['1', unavailable]);
-    expect(text).not.toContain('table');
-  });
+      const { headers, body, text } = await gateway.call('GET', '/v1/products');
+      expect([headers.get('retry-after'), body]).toEqual(['1', unavailable]);
+      expect(text).not.toContain('table');
+    },
+  );
 
   it('that breaks is 502, and keeps its secrets', async () => {
     await gateway.fakes.answer(GetStock, () => {
@@ -93,7 +104,10 @@ describe('a mistake in the gateway itself', () => {
     const orderId = gateway.fleet.add('c-1');
     const order = gateway.fleet.orders.get(orderId);
     // A total that cannot be written: the controller throws.
-    await gateway.fakes.answer(GetOrder, () => ({ ...order, total: { amountMinor: 1, currency: 'GBP' } }) as never);
+    await gateway.fakes.answer(
+      GetOrder,
+      () => ({ ...order, total: { amountMinor: 1, currency: 'GBP' } }) as never,
+    );
     const broken = jest.spyOn(JSON, 'stringify').mockImplementationOnce(() => {
       throw new TypeError('secret detail');
     });

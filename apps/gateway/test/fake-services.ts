@@ -48,7 +48,7 @@ export class FakeServices {
     const server = await this.#broker.serve(
       rpcSubject(contract),
       { queue: contract.owner, maxInFlight: 1_000 },
-      (message) => this.#handle(type, answering as Answering<AnyMessageClass>, message),
+      (message) => this.#handle(type, answering, message),
     );
     this.#servers.set(contract.type, server);
   }
@@ -92,7 +92,7 @@ export class FakeServices {
     try {
       const { payload } = new type(message.json() as never);
       this.#calls.push({ type: type.contract.type, payload, envelope: message.envelope });
-      return { outcome: 'ok', reply: await answering(payload as never) };
+      return { outcome: 'ok', reply: await answering(payload) };
     } catch (error) {
       if (error instanceof BusinessError) return { outcome: 'refused', reply: failureBody(error) };
       const retry = error instanceof FlotillaError ? error.retry : 'later';

@@ -90,7 +90,7 @@ export class FleetBehind {
           recipient: 'ada@example.org',
           subject: 'Thank you',
           body: 'We have your order.',
-          status: 'sent',
+          status: 'sent' as const,
           createdAt: AT,
           sentAt: AT,
         },
@@ -104,7 +104,7 @@ export class FleetBehind {
       if (skus.length > 0)
         throw PlaceOrder.failure('UnknownProduct', { skus }, `Unknown products: ${skus.join(', ')}`);
       this.#track(payload.orderId, payload);
-      return { orderId: payload.orderId, status: 'pending' };
+      return { orderId: payload.orderId, status: 'pending' as const };
     });
     await this.#fakes.answer(FindOrder, ({ orderId }) => {
       const order = this.orders.get(orderId);

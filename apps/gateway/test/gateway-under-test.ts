@@ -72,11 +72,7 @@ export class GatewayUnderTest implements AsyncDisposable {
   }
 
   /** A token of the embedded issuer. */
-  token(
-    subject = 'c-1',
-    scope: readonly Scope[] = customerScopes,
-    ttlSeconds = 60,
-  ): Promise<string> {
+  token(subject = 'c-1', scope: readonly Scope[] = customerScopes, ttlSeconds = 60): Promise<string> {
     return this.#issuer.issue({ subject, scope: scope.join(' '), ttlSeconds });
   }
 
@@ -105,7 +101,7 @@ export class GatewayUnderTest implements AsyncDisposable {
 
   async stop(): Promise<void> {
     await this.service.stop();
-    await rm(this.#folder, { recursive: true });
+    await rm(this.#folder, { recursive: true, force: true });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -129,9 +125,9 @@ export const aProblem = (status: number, code: string, more: object = {}): objec
   expect.objectContaining({
     type: `urn:flotilla:problem:${code}`,
     status,
-    title: expect.any(String),
-    detail: expect.any(String),
-    instance: expect.any(String),
-    correlationId: expect.any(String),
+    title: expect.any(String) as string,
+    detail: expect.any(String) as string,
+    instance: expect.any(String) as string,
+    correlationId: expect.any(String) as string,
     ...more,
   }) as object;

@@ -81,7 +81,11 @@ describe('placing an order', () => {
   });
 
   it('with unknown products is refused, naming them, and again when repeated', async () => {
-    const lines = [{ sku: 'LAMP', quantity: 1 }, { sku: 'NOPE', quantity: 1 }, { sku: 'NADA', quantity: 1 }]; // prettier-ignore
+    const lines = [
+      { sku: 'LAMP', quantity: 1 },
+      { sku: 'NOPE', quantity: 1 },
+      { sku: 'NADA', quantity: 1 },
+    ];
     const key = { 'idempotency-key': newId() };
     const refusal = aProblem(422, 'unknown-product', { data: { skus: ['NOPE', 'NADA'] } });
     const asked = gateway.fakes.calls(PlaceOrder).length;
@@ -100,10 +104,18 @@ describe('placing an order', () => {
     const asked = gateway.fakes.calls(GetProducts).length;
     // The orders service has no such product; the catalogue shows one.
     await gateway.fakes.answer(GetProducts, ({ skus }) => ({
-      products: skus.map((sku) => ({ sku, name: sku, kind: 'stocked', price: { amountMinor: 1, currency: 'GBP' }, version: 1 })), // prettier-ignore
+      products: skus.map((sku) => ({
+        sku,
+        name: sku,
+        kind: 'stocked' as const,
+        price: { amountMinor: 1, currency: 'GBP' },
+        version: 1,
+      })),
     }));
     const placing = place(anOrder({ lines }), key);
-    await until(() => gateway.fakes.calls(GetProducts).length > asked, { describe: 'the catalogue is asked' });
+    await until(() => gateway.fakes.calls(GetProducts).length > asked, {
+      describe: 'the catalogue is asked',
+    });
     gateway.fleet.define('NEW', 100);
     const placed = await placing;
     expect(placed.status).toBe(202);
@@ -225,7 +237,9 @@ describe('reading orders', () => {
     const orderId = gateway.fleet.add('c-list', ['pending', 'confirmed', 'shipped']);
     gateway.fleet.add('c-list');
     const list = (query: string, token = owner) =>
-      gateway.call<{ orders: { orderId: string; customerId: string }[] }>('GET', `/v1/orders${query}`, { token });
+      gateway.call<{ orders: { orderId: string; customerId: string }[] }>('GET', `/v1/orders${query}`, {
+        token,
+      });
     const all = (await list('')).body;
     expect(all.orders).toHaveLength(2);
     expect(Object.keys(all.orders[0] ?? {}).sort()).toEqual(
@@ -239,7 +253,9 @@ describe('reading orders', () => {
     expect((await list('?customerId=c-list', operator)).body.orders).toHaveLength(2);
     const customers = (await list('', operator)).body.orders.map(({ customerId }) => customerId);
     expect(new Set(customers).size).toBeGreaterThan(1);
-    expect((await list('?cursor=broken')).body).toEqual(aProblem(400, 'invalid-cursor', { data: { cursor: 'broken' } }));
+    expect((await list('?cursor=broken')).body).toEqual(
+      aProblem(400, 'invalid-cursor', { data: { cursor: 'broken' } }),
+    );
     expect((await list('?limit=0&status=lost&page=2')).body).toMatchObject({
       errors: [{ path: 'status' }, { path: 'limit' }, { message: expect.stringContaining('page') as string }],
     });
@@ -247,7 +263,9 @@ describe('reading orders', () => {
 
   it('shows the messages about an order', async () => {
     const orderId = gateway.fleet.add('c-1');
-    const { status, body } = await gateway.call('GET', `/v1/orders/${orderId}/notifications`, { token: customer });
+    const { status, body } = await gateway.call('GET', `/v1/orders/${orderId}/notifications`, {
+      token: customer,
+    });
     expect([status, body]).toEqual([
       200,
       {
@@ -305,7 +323,9 @@ describe('changing an order', () => {
     const first = await review({ 'idempotency-key': 'review-1' });
     expect([first.status, first.body]).toEqual([202, { orderId, decision: 'approve' }]);
     expect(gateway.fakes.calls(DecideReview).at(-1)?.payload).toMatchObject({ reviewer: 'operator' });
-    expect((await review({ 'idempotency-key': 'review-1' })).headers.get('idempotency-replayed')).toBe('true');
+    expect((await review({ 'idempotency-key': 'review-1' })).headers.get('idempotency-replayed')).toBe(
+      'true',
+    );
     gateway.fleet.becomes(orderId, 'confirmed');
     expect((await review()).body).toEqual(
       aProblem(409, 'order-not-awaiting-review', { data: { status: 'confirmed' } }),

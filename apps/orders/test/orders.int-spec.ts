@@ -73,12 +73,9 @@ const asked = <
   type: M,
   orderId: string,
 ) =>
-  until(
-    () => orders.commands(type).find(({ payload }) => (payload).orderId === orderId),
-    {
-      describe: `${type.contract.type} for ${orderId}`,
-    },
-  );
+  until(() => orders.commands(type).find(({ payload }) => payload.orderId === orderId), {
+    describe: `${type.contract.type} for ${orderId}`,
+  });
 const shipment = (orderId: string) => ({ shipmentId: newId(), orderId });
 const at = '2026-01-02T03:04:05.000Z';
 

@@ -35,9 +35,7 @@ export function serviceEnvironment(
 /** Addresses and passwords of other databases and brokers are nothing for a service of the embedded fleet. */
 function withoutDeploymentAddresses(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(
-    Object.entries(env).filter(
-      ([name]) => !/(?:^|_)DATABASE_URL(?:_FILE)?$|^NATS_|^PG[A-Z]+$/.test(name),
-    ),
+    Object.entries(env).filter(([name]) => !/(?:^|_)DATABASE_URL(?:_FILE)?$|^NATS_|^PG[A-Z]+$/.test(name)),
   );
 }
 

@@ -96,7 +96,10 @@ export class InvalidServiceError extends FlotillaError {
 /** Thrown when services do not become ready. Code `FLEET_NOT_READY`. */
 export class FleetNotReadyError extends FlotillaError {
   constructor(reasons: readonly string[]) {
-    super('FLEET_NOT_READY', `The fleet did not become ready:\n${reasons.map((each) => `- ${each}`).join('\n')}`);
+    super(
+      'FLEET_NOT_READY',
+      `The fleet did not become ready:\n${reasons.map((each) => `- ${each}`).join('\n')}`,
+    );
   }
 }
 

@@ -42,9 +42,13 @@ export function selectServices(
 async function loadService(name: string, folder: string): Promise<Service> {
   const file = join(folder, `src/${name}.service.ts`);
   const manifest = Object.values(await load(file)).find(isManifest);
-  if (manifest === undefined) throw new InvalidServiceError(file, 'exports no manifest made by defineService');
+  if (manifest === undefined)
+    throw new InvalidServiceError(file, 'exports no manifest made by defineService');
   if (manifest.name !== name) {
-    throw new InvalidServiceError(file, `declares the service "${manifest.name}", but the folder is "${name}"`);
+    throw new InvalidServiceError(
+      file,
+      `declares the service "${manifest.name}", but the folder is "${name}"`,
+    );
   }
   return { name, folder, manifest, migrations: await migrationsOf(folder, manifest) };
 }
@@ -62,7 +66,9 @@ async function load(file: string): Promise<Record<string, unknown>> {
 }
 
 function isManifest(value: unknown): value is ServiceManifest {
-  return typeof value === 'object' && value !== null && 'answers' in value && 'reacts' in value && 'name' in value;
+  return (
+    typeof value === 'object' && value !== null && 'answers' in value && 'reacts' in value && 'name' in value
+  );
 }
 
 function isMigrations(value: unknown): value is MigrationClass[] {

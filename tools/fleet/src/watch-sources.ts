@@ -6,7 +6,10 @@ import { systemClock, type TimerHandle } from '@flotilla/kernel';
 const QUIET_MS = 150;
 
 /** Calls `onChange` after sources below the `src` folders have changed; returns the function that stops watching. */
-export function watchSources(folders: readonly string[], onChange: (files: readonly string[]) => void): () => void {
+export function watchSources(
+  folders: readonly string[],
+  onChange: (files: readonly string[]) => void,
+): () => void {
   const changed = new Set<string>();
   let timer: TimerHandle | undefined;
   const watchers = folders.map((folder): FSWatcher => {

@@ -1,6 +1,14 @@
 import { link, readFile, rm, writeFile } from 'node:fs/promises';
 import { FlotillaError } from '@flotilla/kernel';
-import { exportJWK, generateKeyPair, importJWK, SignJWT, type CryptoKey, type JSONWebKeySet, type JWK } from 'jose';
+import {
+  exportJWK,
+  generateKeyPair,
+  importJWK,
+  SignJWT,
+  type CryptoKey,
+  type JSONWebKeySet,
+  type JWK,
+} from 'jose';
 import type { GatewayConfig } from '../gateway.config.ts';
 
 const ALGORITHM = 'ES256';
@@ -47,7 +55,8 @@ export class EmbeddedIssuer {
 
   /** With the key in `keyFile`, made if there is none; without a file, with a new key. */
   static async create(issuer: string, audience: string, keyFile?: string): Promise<EmbeddedIssuer> {
-    const jwk = keyFile === undefined ? await newKey() : ((await readKey(keyFile)) ?? (await firstKey(keyFile)));
+    const jwk =
+      keyFile === undefined ? await newKey() : ((await readKey(keyFile)) ?? (await firstKey(keyFile)));
     const { d: _private, ...publicJwk } = jwk;
     return new EmbeddedIssuer(await importJWK(jwk, ALGORITHM), publicJwk, issuer, audience);
   }
@@ -80,9 +89,13 @@ async function readKey(file: string): Promise<JWK | undefined> {
   }
   const jwk = parseJwk(text);
   if (jwk?.kty !== 'EC' || jwk.d === undefined) {
-    throw new FlotillaError('INVALID_SIGNING_KEY', `${file} holds no private EC key as a JWK: remove it, and a new one is made`, {
-      retry: 'never',
-    });
+    throw new FlotillaError(
+      'INVALID_SIGNING_KEY',
+      `${file} holds no private EC key as a JWK: remove it, and a new one is made`,
+      {
+        retry: 'never',
+      },
+    );
   }
   return jwk;
 }

@@ -1,7 +1,13 @@
 import type { Clock } from '@flotilla/kernel';
 import { runWithContext } from '@flotilla/observability';
 import { CLOCK, wasReplayed } from '@flotilla/service';
-import { Inject, Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
+import {
+  Inject,
+  Injectable,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { Observable, tap } from 'rxjs';
 import { GatewayConfig } from '../gateway.config.ts';

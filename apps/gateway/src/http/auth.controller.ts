@@ -30,6 +30,10 @@ export class AuthController {
 
   #required(): EmbeddedIssuer {
     if (this.issuer) return this.issuer;
-    throw new HttpProblem(404, 'no-embedded-issuer', 'This gateway issues no tokens: ask the issuer that it trusts');
+    throw new HttpProblem(
+      404,
+      'no-embedded-issuer',
+      'This gateway issues no tokens: ask the issuer that it trusts',
+    );
   }
 }

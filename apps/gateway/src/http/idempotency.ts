@@ -22,7 +22,11 @@ export function commandIdOf(route: Route, request: FastifyRequest, subject: stri
     );
   }
   if (typeof key !== 'string' || !acceptable.test(key)) {
-    throw new HttpProblem(400, 'idempotency-key-invalid', 'An Idempotency-Key is 1 to 200 printable ASCII characters without spaces');
+    throw new HttpProblem(
+      400,
+      'idempotency-key-invalid',
+      'An Idempotency-Key is 1 to 200 printable ASCII characters without spaces',
+    );
   }
   // The path with its values, not the pattern: a key may be used again for another order.
   const path = request.url.split('?', 1)[0] ?? request.url;

@@ -70,13 +70,15 @@ function operation(route: Route): Json {
   const parameters = [
     ...parametersOf('path', route.params),
     ...parametersOf('query', route.query),
+    ...parametersOf('header', route.headers),
     ...(route.idempotencyKey
       ? [
           {
             name: 'Idempotency-Key',
             in: 'header',
             required: true,
-            description: 'Your own name for this request: repeated with it, it is done once and answered alike',
+            description:
+              'Your own name for this request: repeated with it, it is done once and answered alike',
             schema: { type: 'string', minLength: 1, maxLength: 200 },
           },
         ]
@@ -86,7 +88,10 @@ function operation(route: Route): Json {
     operationId: operationId(route),
     tags: [route.tag],
     summary: route.summary,
-    ...(route.access !== 'public' && { security: [{ token: [] }], description: `Scope: \`${route.access}\`` }),
+    ...(route.access !== 'public' && {
+      security: [{ token: [] }],
+      description: `Scope: \`${route.access}\``,
+    }),
     ...(parameters.length > 0 && { parameters }),
     ...(route.body && {
       requestBody: {
@@ -103,8 +108,16 @@ function operationId(route: Route): string {
   return found?.[0] ?? `${route.method} ${route.path}`;
 }
 
-function responsesOf({ status, answer, access, problems = [] }: Route): Json {
-  const always = access === 'public' ? [400, 429, 500, 502, 503] : [400, 401, 403, 429, 500, 502, 503];
+function responsesOf({ status, answer, access, body, problems = [] }: Route): Json {
+  const always = [
+    400,
+    ...(access === 'public' ? [] : [401, 403]),
+    ...(body ? [413, 415] : []),
+    429,
+    500,
+    502,
+    503,
+  ];
   const type = answer.contentType ?? 'application/json';
   const responses: Json = {
     [status]: {
@@ -121,7 +134,7 @@ function responsesOf({ status, answer, access, problems = [] }: Route): Json {
   return responses;
 }
 
-function parametersOf(place: 'path' | 'query', schema: z.ZodObject | undefined): Json[] {
+function parametersOf(place: 'path' | 'query' | 'header', schema: z.ZodObject | undefined): Json[] {
   if (!schema) return [];
   const { properties = {}, required = [] } = schemaOf(schema, 'input') as {
     properties?: Record<string, Json>;

@@ -22,12 +22,14 @@ export interface Route {
   readonly access: Scope | 'public';
   readonly params?: z.ZodObject;
   readonly query?: z.ZodObject;
+  /** By their names in small letters. */
+  readonly headers?: z.ZodObject;
   readonly body?: z.ZodType;
   /** Whether the route takes (and, changing something, needs) an `Idempotency-Key`. */
   readonly idempotencyKey?: boolean;
   readonly status: number;
   readonly answer: RouteAnswer;
-  /** What else it may answer, beside what every route may (400, 401, 403, 429, 503). */
+  /** What else it may answer, beside what every route may (400, 401, 403, 429 and so on; with a body, 413 and 415). */
   readonly problems?: readonly number[];
 }
 

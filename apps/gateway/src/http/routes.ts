@@ -17,7 +17,7 @@ export const routes = {
     idempotencyKey: true,
     status: 202,
     answer: { description: 'Accepted; follow it at Location', schema: orders.acceptedOrder },
-    problems: [409, 413, 415, 422],
+    problems: [409, 422],
   }),
   listOrders: route({
     method: 'GET',
@@ -47,6 +47,7 @@ export const routes = {
     tag: 'orders',
     access: 'orders:read',
     params: orders.orderParams,
+    headers: orders.orderEventsHeaders,
     status: 200,
     answer: { description: 'Events until the order has ended', contentType: 'text/event-stream' },
     problems: [404],

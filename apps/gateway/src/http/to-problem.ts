@@ -47,7 +47,7 @@ const serverRefusals: Readonly<Record<string, { readonly code: string; readonly 
 /** Whatever was thrown while a request was handled, as the problem that its caller may know. */
 export function toProblem(error: unknown): HttpProblem {
   if (error instanceof HttpProblem) return error;
-  if (error instanceof BusinessError) return toRefusal(error);
+  if (error instanceof BusinessError) return toRefusal(error as BusinessError);
   if (error instanceof InvalidMessageError) {
     return new HttpProblem(400, 'invalid-request', 'The request is not valid', { errors: error.problems });
   }

@@ -47,11 +47,7 @@ export class TrackedOrders {
     if (customerId !== undefined && order.customerId !== customerId) throw orderNotFound(orderId);
   }
 
-  async #onceTracked<T>(
-    orderId: string,
-    customerId: string | undefined,
-    ask: () => Promise<T>,
-  ): Promise<T> {
+  async #onceTracked<T>(orderId: string, customerId: string | undefined, ask: () => Promise<T>): Promise<T> {
     const deadline = this.clock.monotonicMs() + LAG_MS;
     for (let attempt = 0; ; attempt++) {
       try {

@@ -190,7 +190,9 @@ export class OrderViewsRepository {
     const [first] = rows;
     if (!first) return undefined;
     // The outer join makes one row without an entry when there is none.
-    const entries = rows.flatMap((row) => (typeof row.position !== 'number' ? [] : [toEntry(row as TimelineRow)]));
+    const entries = rows.flatMap((row) =>
+      typeof row.position !== 'number' ? [] : [toEntry(row as TimelineRow)],
+    );
     return { customerId: first.customer_id, status: first.view_status, entries: contiguous(entries, after) };
   }
 }

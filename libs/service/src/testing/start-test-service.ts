@@ -270,10 +270,15 @@ interface Recorded {
 }
 
 class Recorder {
+  readonly #stored = new Set<string>();
   readonly #messages: Recorded[] = [];
   readonly replies: Recorded[] = [];
 
   record({ subject, headers, body }: WatchedMessage): void {
+    // What is published again, because nobody knew that it had arrived, is one message in its stream.
+    const stored = headers['Nats-Msg-Id'];
+    if (stored !== undefined && this.#stored.has(stored)) return;
+    if (stored !== undefined) this.#stored.add(stored);
     const recorded = {
       envelope: decodeEnvelope((name) => headers[name]),
       subject,

@@ -8,12 +8,16 @@ import { withJson, type CommandContext } from './shared.ts';
 
 /** `fleet contracts` */
 export function addContracts(program: Command, { terminal }: CommandContext): void {
-  const contracts = program.command('contracts').description('check and describe the messages between the services');
+  const contracts = program
+    .command('contracts')
+    .description('check and describe the messages between the services');
 
   withJson(
     contracts
       .command('check')
-      .description('whether every message that is sent has a service that answers it, and every reaction an event'),
+      .description(
+        'whether every message that is sent has a service that answers it, and every reaction an event',
+      ),
   ).action(async ({ json }: { readonly json?: boolean }) => {
     const [services, published] = await Promise.all([discoverServices(), publishedContracts()]);
     const findings = checkContracts(

@@ -30,7 +30,9 @@ const SUMMARY = 80;
 export function addDlq(program: Command, { terminal }: CommandContext): void {
   const dlq = program
     .command('dlq')
-    .description('look at dead letters (messages that no handler could finish) and send them back or drop them');
+    .description(
+      'look at dead letters (messages that no handler could finish) and send them back or drop them',
+    );
 
   withJson(
     withData(
@@ -86,7 +88,9 @@ export function addDlq(program: Command, { terminal }: CommandContext): void {
     withData(
       dlq
         .command('replay')
-        .description('send dead letters back to where they came from; who handled a message already does not do it twice')
+        .description(
+          'send dead letters back to where they came from; who handled a message already does not do it twice',
+        )
         .argument('[numbers...]', 'their numbers in the list')
         .option('--all', 'all of them')
         .option('--service <name>', 'with --all: those of one service'),
@@ -95,7 +99,8 @@ export function addDlq(program: Command, { terminal }: CommandContext): void {
     const replayed = await withDeadLetters(dirOf(options), async (all) => {
       const sequences = await chosen(all, numbers, options);
       const receipts = [];
-      for (const sequence of sequences) receipts.push({ letter: sequence, publishedTo: await all.replay(sequence) });
+      for (const sequence of sequences)
+        receipts.push({ letter: sequence, publishedTo: await all.replay(sequence) });
       return receipts;
     });
     if (options.json === true) terminal.print(JSON.stringify(replayed, null, 2));
@@ -163,14 +168,18 @@ async function chosen(
   }
   // What dies again while this runs has a later number, and is left for the next time.
   const limit = Math.max(1, await all.count(service));
-  return (await all.list({ limit, ...(service !== undefined && { service }) })).map(({ sequence }) => sequence);
+  return (await all.list({ limit, ...(service !== undefined && { service }) })).map(
+    ({ sequence }) => sequence,
+  );
 }
 
 /** The body as a person left it in their editor. */
 function edited(letter: DeadLetter): string {
   const editor = process.env['VISUAL'] ?? process.env['EDITOR'];
   if (editor === undefined || editor === '' || !process.stdin.isTTY) {
-    throw new UsageError('No $EDITOR to change it with: write the new body to a file and name it with --body');
+    throw new UsageError(
+      'No $EDITOR to change it with: write the new body to a file and name it with --body',
+    );
   }
   const folder = mkdtempSync(join(tmpdir(), 'flotilla-dead-letter-'));
   const file = join(folder, `${letter.sequence}.json`);
@@ -194,11 +203,14 @@ async function assertFits({ type }: DeadLetter, body: string, force: boolean): P
   }
   if (force) return;
   const contract = type === undefined ? undefined : contractsByType(await discoverServices()).get(type);
-  if (contract === undefined) throw new UsageError(`No contract is known for ${type ?? 'it'}: --force sends it all the same`);
+  if (contract === undefined)
+    throw new UsageError(`No contract is known for ${type ?? 'it'}: --force sends it all the same`);
   const result = contract.payload.safeParse(payload);
   if (result.success) return;
   const problems = problemsOf(result.error).map(({ path, message }) => `  - ${path}: ${message}`);
-  throw new UsageError(`The new body does not fit ${type}; --force sends it all the same:\n${problems.join('\n')}`);
+  throw new UsageError(
+    `The new body does not fit ${type}; --force sends it all the same:\n${problems.join('\n')}`,
+  );
 }
 
 function record(dir: DataDir, letter: DeadLetter, reason: string): void {
@@ -221,7 +233,9 @@ function describe(letter: DeadLetter): string {
     `error          ${letter.errorCode}: ${letter.errorMessage}`,
     `attempts       ${letter.attempts}`,
     ...letter.history.map((attempt) => `               ${JSON.stringify(attempt)}`),
-    ...(letter.correlationId === undefined ? [] : [`logs           fleet logs --trace ${letter.correlationId}`]),
+    ...(letter.correlationId === undefined
+      ? []
+      : [`logs           fleet logs --trace ${letter.correlationId}`]),
     ...(letter.errorStack === undefined ? [] : ['', letter.errorStack]),
     '',
     'body:',

@@ -10,7 +10,15 @@ import { countByReason, planImport, type ImportPlan } from '../import/plan.ts';
 import { runImport, type ImportResult } from '../import/run-import.ts';
 import { readState } from '../stack/state.ts';
 import { stopwatch, type Terminal } from '../terminal.ts';
-import { dirOf, duration, withData, withJson, wholeNumber, type CommandContext, type DataOption } from './shared.ts';
+import {
+  dirOf,
+  duration,
+  withData,
+  withJson,
+  wholeNumber,
+  type CommandContext,
+  type DataOption,
+} from './shared.ts';
 
 interface ImportOptions extends DataOption {
   readonly url?: string;
@@ -36,9 +44,17 @@ export function addImport(program: Command, { terminal }: CommandContext): void 
           'load the products and stock of a retail CSV and place its invoices as orders, through the public API; ' +
             'the same file again places nothing new',
         )
-        .argument('<file>', 'CSV in UTF-8 with the columns InvoiceNo, StockCode, Description, Quantity, UnitPrice, CustomerID, Country')
+        .argument(
+          '<file>',
+          'CSV in UTF-8 with the columns InvoiceNo, StockCode, Description, Quantity, UnitPrice, CustomerID, Country',
+        )
         .option('--url <url>', 'the gateway (default: that of the running fleet, else http://127.0.0.1:3000)')
-        .option('--stock-factor <n>', 'receive this part of what the file sells; below 1 makes stock scarce', readFactor, 1)
+        .option(
+          '--stock-factor <n>',
+          'receive this part of what the file sells; below 1 makes stock scarce',
+          readFactor,
+          1,
+        )
         .option('--concurrency <n>', 'requests in flight at most', wholeNumber(1), 48)
         .option('--currency <code>', 'of the prices', 'GBP')
         .option('--payment-token <token>', 'what the orders are paid with', 'tok_ok')
@@ -78,7 +94,8 @@ export function addImport(program: Command, { terminal }: CommandContext): void 
       });
       const reviews = result.orders.byStatus['awaiting_review'] ?? 0;
       if (result.orders.refused.length + reviews > 0) process.exitCode = 1;
-      if (options.json === true) terminal.print(JSON.stringify({ plan: planFacts(plan), ...result }, null, 2));
+      if (options.json === true)
+        terminal.print(JSON.stringify({ plan: planFacts(plan), ...result }, null, 2));
       else report(plan, result, took(), terminal);
       if (reviews > 0) {
         terminal.note(

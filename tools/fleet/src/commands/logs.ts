@@ -46,7 +46,9 @@ export function addLogs(program: Command, { terminal }: CommandContext): void {
     const offsets = new Map<string, number>();
     const entries: Entry[] = [];
     for (const source of sources) {
-      for (const file of [3, 2, 1].map((number) => join(logs, `${source}.log.${number}`)).filter(existsSync)) {
+      for (const file of [3, 2, 1]
+        .map((number) => join(logs, `${source}.log.${number}`))
+        .filter(existsSync)) {
         entries.push(...entriesOf(source, await readFile(file, 'utf8')));
       }
       const text = await readFile(join(logs, `${source}.log`));
@@ -54,7 +56,8 @@ export function addLogs(program: Command, { terminal }: CommandContext): void {
       entries.push(...entriesOf(source, text.toString('utf8')));
     }
     const found = entries.filter(matches).sort((a, b) => a.at - b.at);
-    const shown = options.trace === undefined ? found.slice(Math.max(0, found.length - options.lines)) : found;
+    const shown =
+      options.trace === undefined ? found.slice(Math.max(0, found.length - options.lines)) : found;
     for (const entry of shown) show(entry, terminal, options);
     if (options.follow !== true) {
       if (shown.length === 0 && options.trace !== undefined) {
@@ -79,7 +82,8 @@ function sourcesIn(logs: string, service: string | undefined): string[] {
   if (all.length === 0) throw new UsageError(`There are no logs in ${logs}: start the fleet with "fleet up"`);
   if (service === undefined) return all.filter((name) => name !== 'nats' && name !== 'postgres');
   const chosen = all.filter((name) => name === service || name.replace(/-\d+$/, '') === service);
-  if (chosen.length === 0) throw new UsageError(`There is no log of ${service}; there are: ${all.join(', ')}`);
+  if (chosen.length === 0)
+    throw new UsageError(`There is no log of ${service}; there are: ${all.join(', ')}`);
   return chosen;
 }
 
@@ -110,7 +114,11 @@ function show({ source, raw, line, at }: Entry, terminal: Terminal, { json }: Lo
 }
 
 /** Reports what is appended, until the process is interrupted. */
-async function follow(logs: string, offsets: Map<string, number>, onEntry: (entry: Entry) => void): Promise<void> {
+async function follow(
+  logs: string,
+  offsets: Map<string, number>,
+  onEntry: (entry: Entry) => void,
+): Promise<void> {
   const rests = new Map<string, string>();
   for (;;) {
     for (const [source, offset] of offsets) {

@@ -34,9 +34,14 @@ export function addMigrate(program: Command, { terminal }: CommandContext): void
     terminal.print(
       table(
         ['database of', 'applied now', 'there before'],
-        results.map(({ service, applied, present }) => [service, String(applied.length), String(present.length)]),
+        results.map(({ service, applied, present }) => [
+          service,
+          String(applied.length),
+          String(present.length),
+        ]),
       ),
     );
-    for (const { service, applied } of results) for (const name of applied) terminal.print(`  ${service}: ${name}`);
+    for (const { service, applied } of results)
+      for (const name of applied) terminal.print(`  ${service}: ${name}`);
   });
 }

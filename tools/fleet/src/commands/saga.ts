@@ -32,7 +32,9 @@ export function addSaga(program: Command, { terminal }: CommandContext): void {
       saga
         .command('list')
         .description('the sagas that have not ended, the latest first, and what each waits for')
-        .addOption(new Option('--status <status>', 'only those in this status').choices(statuses).default('open'))
+        .addOption(
+          new Option('--status <status>', 'only those in this status').choices(statuses).default('open'),
+        )
         .option('--saga <name>', 'only those of this saga')
         .option('--limit <n>', 'at most so many of each service', wholeNumber(1), 50),
     ),
@@ -88,11 +90,11 @@ export function addSaga(program: Command, { terminal }: CommandContext): void {
     },
   );
 
-  withOne(
-    saga.command('retry').description('have a parked saga try its step again'),
-  ).action(async (id: string, options: OneOptions) => {
-    await order('retry', id, options);
-  });
+  withOne(saga.command('retry').description('have a parked saga try its step again')).action(
+    async (id: string, options: OneOptions) => {
+      await order('retry', id, options);
+    },
+  );
 
   withOne(
     saga
@@ -172,11 +174,15 @@ function time(at: number): string {
 }
 
 function outcomeOf(answer: unknown): string {
-  return typeof answer === 'object' && answer !== null && 'outcome' in answer ? String(answer.outcome) : 'no outcome';
+  return typeof answer === 'object' && answer !== null && 'outcome' in answer
+    ? String(answer.outcome)
+    : 'no outcome';
 }
 
 function detailOf(answer: unknown): string {
   if (typeof answer !== 'object' || answer === null) return '';
   const rest = Object.entries(answer).filter(([name]) => name !== 'outcome');
-  return rest.length === 0 ? '' : ` (${rest.map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(', ')})`;
+  return rest.length === 0
+    ? ''
+    : ` (${rest.map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(', ')})`;
 }

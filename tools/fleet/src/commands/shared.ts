@@ -16,7 +16,11 @@ export interface DataOption {
 
 /** `--data DIR`. */
 export function withData(command: Command): Command {
-  return command.option('--data <dir>', 'the data directory of the fleet (or FLOTILLA_DATA)', defaultDataDir());
+  return command.option(
+    '--data <dir>',
+    'the data directory of the fleet (or FLOTILLA_DATA)',
+    defaultDataDir(),
+  );
 }
 
 /** `--json`. */
@@ -46,7 +50,6 @@ export function wholeNumber(least: number): (text: string) => number {
     return value;
   };
 }
-
 
 /** Reads `30s`, in milliseconds. */
 export function duration(text: string): number {

@@ -84,7 +84,10 @@ function observe({ instances }: FleetState): Promise<ObservedInstance[]> {
   return Promise.all(
     instances.map(async (each) => {
       const url = `http://127.0.0.1:${each.port}`;
-      const [live, ready] = await Promise.all([answersOk(`${url}/health/live`), answersOk(`${url}/health/ready`)]);
+      const [live, ready] = await Promise.all([
+        answersOk(`${url}/health/live`),
+        answersOk(`${url}/health/ready`),
+      ]);
       return { ...each, url, live, ready };
     }),
   );

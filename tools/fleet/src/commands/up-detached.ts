@@ -28,6 +28,8 @@ export async function upDetached(dir: DataDir, terminal: Terminal): Promise<void
   child.disconnect();
   child.unref();
   const { instances, gatewayUrl } = await requireState(dir);
-  terminal.print(`Ready in ${took()}: ${instances.length} services${gatewayUrl ? `, the API at ${gatewayUrl}/v1` : ''}.`);
+  terminal.print(
+    `Ready in ${took()}: ${instances.length} services${gatewayUrl ? `, the API at ${gatewayUrl}/v1` : ''}.`,
+  );
   terminal.print('"npm run fleet -- status" shows it, "npm run fleet -- down" stops it.');
 }

@@ -22,7 +22,11 @@ export function addUp(program: Command, { terminal }: CommandContext): void {
       .description('start NATS, Postgres and the services; Ctrl-C stops all of them')
       .option('--detach', 'return when everything is ready; "fleet down" stops it')
       .option('--only <services>', 'run these services only, for example orders,gateway', names)
-      .option('--scale <service=n>', 'run n processes of a service, for example orders=2 (repeatable)', readScale)
+      .option(
+        '--scale <service=n>',
+        'run n processes of a service, for example orders=2 (repeatable)',
+        readScale,
+      )
       .option('--fresh', 'delete all data first'),
   ).action(async (options: UpOptions) => {
     if (options.detach === true) return upDetached(dirOf(options), terminal);
@@ -104,7 +108,8 @@ function readScale(text: string, before: ReadonlyMap<string, number> | undefined
   const scale = new Map(before);
   for (const part of names(text)) {
     const match = /^([a-z][a-z0-9-]*)=([1-9]\d?)$/.exec(part);
-    if (match?.[1] === undefined) throw new InvalidArgumentError('Write it as service=number, for example orders=2.');
+    if (match?.[1] === undefined)
+      throw new InvalidArgumentError('Write it as service=number, for example orders=2.');
     scale.set(match[1], Number(match[2]));
   }
   return scale;

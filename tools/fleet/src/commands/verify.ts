@@ -49,12 +49,16 @@ function describe({ ok, checks, waitedMs }: VerifyResult): string {
       .map(([what, count]) => `${what} ${count}`)
       .join(', ')}`,
     ...differences.slice(0, SHOWN).map((difference) => `          - ${difference}`),
-    ...(differences.length > SHOWN ? [`          - and ${differences.length - SHOWN} more (--json shows all)`] : []),
+    ...(differences.length > SHOWN
+      ? [`          - and ${differences.length - SHOWN} more (--json shows all)`]
+      : []),
   ]);
   const failed = checks.filter((each) => !each.ok).length;
   const waited = waitedMs > 2_000 ? ` after ${formatDurationMs(waitedMs)}` : '';
   return [
     ...lines,
-    ok ? `All ${checks.length} checks hold${waited}.` : `${failed} of ${checks.length} checks failed${waited}.`,
+    ok
+      ? `All ${checks.length} checks hold${waited}.`
+      : `${failed} of ${checks.length} checks failed${waited}.`,
   ].join('\n');
 }

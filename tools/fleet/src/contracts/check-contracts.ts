@@ -25,7 +25,8 @@ export function checkContracts(
   const remarks: string[] = [];
 
   for (const [type, callers] of calling) {
-    if (!answering.has(type)) problems.push(`${type}: ${callers.join(', ')} asks for it, and no service answers`);
+    if (!answering.has(type))
+      problems.push(`${type}: ${callers.join(', ')} asks for it, and no service answers`);
   }
   for (const [type, answerers] of answering) {
     if (answerers.length === 1) continue;
@@ -34,7 +35,8 @@ export function checkContracts(
     problems.push(`${type}: answered by ${answerers.join(' and ')}${why}`);
   }
   for (const [type, reactors] of reacting) {
-    if (!publishing.has(type)) problems.push(`${type}: ${reactors.join(', ')} reacts to it, and no service publishes it`);
+    if (!publishing.has(type))
+      problems.push(`${type}: ${reactors.join(', ')} reacts to it, and no service publishes it`);
   }
   for (const contract of published) {
     const { type, kind, owner } = contract;
@@ -64,7 +66,8 @@ function whoHas(
 ): Map<string, string[]> {
   const who = new Map<string, string[]>();
   for (const manifest of manifests) {
-    for (const { type } of contractsOf(list(manifest))) who.set(type, [...(who.get(type) ?? []), manifest.name]);
+    for (const { type } of contractsOf(list(manifest)))
+      who.set(type, [...(who.get(type) ?? []), manifest.name]);
   }
   return who;
 }

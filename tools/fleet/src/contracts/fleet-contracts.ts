@@ -20,14 +20,24 @@ export async function publishedContracts(root: string = workspaceRoot): Promise<
   const modules = await Promise.all(
     files.map(async (file) => (await import(pathToFileURL(file).href)) as Record<string, unknown>),
   );
-  const contracts = modules.flatMap((exports) => Object.values(exports).flatMap((each) => contractIn(each) ?? []));
+  const contracts = modules.flatMap((exports) =>
+    Object.values(exports).flatMap((each) => contractIn(each) ?? []),
+  );
   return contracts.sort((a, b) => (a.type < b.type ? -1 : 1));
 }
 
 function classesOf({ answers, calls, sends, publishes, reacts }: Service['manifest']): AnyMessageClass[] {
-  return [...answers, ...calls, ...sends, ...publishes, ...Object.values(reacts).flatMap(({ events }) => events)];
+  return [
+    ...answers,
+    ...calls,
+    ...sends,
+    ...publishes,
+    ...Object.values(reacts).flatMap(({ events }) => events),
+  ];
 }
 
 function contractIn(value: unknown): Contract | undefined {
-  return typeof value === 'function' && 'contract' in value ? (value as unknown as AnyMessageClass).contract : undefined;
+  return typeof value === 'function' && 'contract' in value
+    ? (value as unknown as AnyMessageClass).contract
+    : undefined;
 }

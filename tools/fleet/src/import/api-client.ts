@@ -110,7 +110,12 @@ export class ApiClient {
       this.retries += 1;
       const forMs = this.#clock.monotonicMs() - start;
       if (forMs + waitMs > this.#patienceMs) {
-        throw new ApiUnavailableError(`${request.method} ${this.#url.origin}${request.path}`, reason, forMs, cause);
+        throw new ApiUnavailableError(
+          `${request.method} ${this.#url.origin}${request.path}`,
+          reason,
+          forMs,
+          cause,
+        );
       }
       await this.#clock.sleep(waitMs);
     }
@@ -151,7 +156,9 @@ export class ApiClient {
           );
         },
       );
-      outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${RESPONSE_TIMEOUT_MS / 1_000} s`)));
+      outgoing.on('timeout', () =>
+        outgoing.destroy(new Error(`no answer within ${RESPONSE_TIMEOUT_MS / 1_000} s`)),
+      );
       outgoing.on('error', reject);
       outgoing.end(payload);
     });

@@ -90,7 +90,9 @@ export function readRows(text: string, onRow: (row: CsvRow) => void): void {
   } catch (error) {
     if (!(error instanceof ParseError)) throw error;
     throw error.code === 'CSV_QUOTE_NOT_CLOSED'
-      ? new CsvError('a quote is opened in this row or after it and never closed', lastLine + 1, { cause: error })
+      ? new CsvError('a quote is opened in this row or after it and never closed', lastLine + 1, {
+          cause: error,
+        })
       : new CsvError(`the quoting is broken: ${error.message}`, lastLine + 1, { cause: error });
   }
   if (places === undefined) throw new CsvError('The file is empty');

@@ -6,7 +6,10 @@ export class CsvError extends FlotillaError {
   readonly line: number | undefined;
 
   constructor(reason: string, line?: number, options: { readonly cause?: unknown } = {}) {
-    super('CSV_UNREADABLE', line === undefined ? reason : `Line ${line}: ${reason}`, { retry: 'never', ...options });
+    super('CSV_UNREADABLE', line === undefined ? reason : `Line ${line}: ${reason}`, {
+      retry: 'never',
+      ...options,
+    });
     this.line = line;
   }
 }

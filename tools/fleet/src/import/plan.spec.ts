@@ -12,7 +12,10 @@ const reasons = (...rows: string[]): string[] => planImport(csv(...rows)).reject
 describe('an invoice', () => {
   it('becomes one order at its own prices', () => {
     const { orders, grossMinor } = planImport(
-      csv('536365,85123A,HEART,6,2.55,17850,United Kingdom', '536365,71053,LANTERN,2,3.4,17850,United Kingdom'),
+      csv(
+        '536365,85123A,HEART,6,2.55,17850,United Kingdom',
+        '536365,71053,LANTERN,2,3.4,17850,United Kingdom',
+      ),
     );
     expect(orders).toEqual([
       {
@@ -115,14 +118,25 @@ describe('products', () => {
     ]);
   });
 
-  it.each(['POST', 'DOT', 'M', 'm', 'D', 'C2', 'S', 'B', 'BANK CHARGES', 'AMAZONFEE', 'CRUK', 'PADS', 'gift_0001_20'])(
-    '%s is a charge, with no stock behind it',
-    (code) => {
-      const plan = planImport(csv(`1,${code},x,1,1.00,7,UK`));
-      expect(plan.products[0]?.kind).toBe('charge');
-      expect(plan.receipts).toEqual([]);
-    },
-  );
+  it.each([
+    'POST',
+    'DOT',
+    'M',
+    'm',
+    'D',
+    'C2',
+    'S',
+    'B',
+    'BANK CHARGES',
+    'AMAZONFEE',
+    'CRUK',
+    'PADS',
+    'gift_0001_20',
+  ])('%s is a charge, with no stock behind it', (code) => {
+    const plan = planImport(csv(`1,${code},x,1,1.00,7,UK`));
+    expect(plan.products[0]?.kind).toBe('charge');
+    expect(plan.receipts).toEqual([]);
+  });
 
   it.each(['85123A', '15056bl', 'DCGS0076', '22423'])('%s is a product', (code) => {
     expect(planImport(csv(`1,${code},x,1,1.00,7,UK`)).products[0]?.kind).toBe('stocked');
@@ -167,10 +181,22 @@ describe('a file that cannot be read', () => {
   };
 
   it.each([
-    ['without a column', 'InvoiceNo,StockCode,Quantity,UnitPrice,CustomerID\n1,A,1,1,7\n', /no column Description, Country/],
-    ['with a quote never closed', csv('1,A,x,1,1.00,7,UK', '2,A,"x,1,1.00,7,UK'), /^Line 3: a quote is opened/],
+    [
+      'without a column',
+      'InvoiceNo,StockCode,Quantity,UnitPrice,CustomerID\n1,A,1,1,7\n',
+      /no column Description, Country/,
+    ],
+    [
+      'with a quote never closed',
+      csv('1,A,x,1,1.00,7,UK', '2,A,"x,1,1.00,7,UK'),
+      /^Line 3: a quote is opened/,
+    ],
     ['with text after a quote', csv('1,A,"x"y,1,1.00,7,UK'), /^Line 2: the quoting is broken/],
-    ['with a quote inside', csv('1,A,x,1,1.00,7,UK', '1,A,12" plate,1,1.00,7,UK'), /^Line 3: the quoting is broken/],
+    [
+      'with a quote inside',
+      csv('1,A,x,1,1.00,7,UK', '1,A,12" plate,1,1.00,7,UK'),
+      /^Line 3: the quoting is broken/,
+    ],
     ['that is empty', '', /empty/],
     ['with a header alone', csv(), /no rows/],
   ])('%s says so', (_, text, message) => expect(problem(text)).toMatch(message));
@@ -182,7 +208,8 @@ describe('a file that cannot be read', () => {
   });
 
   it('but a byte order mark, CRLF, blank lines and another order of columns are fine', () => {
-    const text = '\uFEFFCountry,Quantity,UnitPrice,CustomerID,InvoiceNo,StockCode,Description,Date\r\nUK,1,1.00,7,1,A,caf\u00e9,x\r\n\r\n';
+    const text =
+      '\uFEFFCountry,Quantity,UnitPrice,CustomerID,InvoiceNo,StockCode,Description,Date\r\nUK,1,1.00,7,1,A,caf\u00e9,x\r\n\r\n';
     const { orders, products } = planImport(decodeUtf8(Buffer.from(text)));
     expect([orders[0]?.invoice, products[0]?.name]).toEqual(['1', 'caf\u00e9']);
   });
@@ -196,7 +223,8 @@ function countByHand(text: string): Record<string, number> {
   let [rows, rejected, gross, pieces] = [0, 0, 0, 0];
   for (const line of text.split('\n').slice(1)) {
     if (line.trim() === '') continue;
-    const fields = line.match(/("(?:[^"]|"")*"|[^,]*)(?:,|$)/g)?.map((field) => field.replace(/,$/, '')) ?? [];
+    const fields =
+      line.match(/("(?:[^"]|"")*"|[^,]*)(?:,|$)/g)?.map((field) => field.replace(/,$/, '')) ?? [];
     const [invoice = '', code = '', , quantityText = '', priceText = ''] = fields;
     rows += 1;
     if (invoice.startsWith('C')) {

@@ -73,7 +73,11 @@ const CATALOGUE_TRIES = 5;
 const LAG_MS = 10_000;
 
 /** Sends a plan through the public API: products, stock, orders; then waits until every order has ended. */
-export async function runImport(plan: ImportPlan, api: ApiClient, options: RunOptions): Promise<ImportResult> {
+export async function runImport(
+  plan: ImportPlan,
+  api: ApiClient,
+  options: RunOptions,
+): Promise<ImportResult> {
   const products = await defineProducts(plan, api, options);
   const stock = await receiveStock(plan, api, options);
   const startMs = systemClock.monotonicMs();
@@ -112,7 +116,7 @@ async function defineProducts(
   { concurrency, onProgress }: RunOptions,
 ): Promise<ImportResult['products']> {
   const known = new Map<string, string>();
-  for (let cursor: string | null | undefined = ''; typeof cursor === 'string'; ) {
+  for (let cursor: string | null | undefined = ''; typeof cursor === 'string';) {
     const query = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
     const { body } = await api.send({ method: 'GET', path: `/v1/products?limit=${PAGE}${query}` });
     const page: z.output<typeof productPage> = productPage.parse(body);
@@ -125,7 +129,11 @@ async function defineProducts(
   await forEachBounded(plan.products, concurrency, async ({ sku, name, kind, priceMinor }) => {
     const price = formatMoney({ amountMinor: priceMinor, currency: plan.currency });
     if (known.get(sku) === JSON.stringify([name, kind, price.amount, price.currency])) return;
-    await api.send({ method: 'PUT', path: `/v1/products/${encodeURIComponent(sku)}`, body: { name, kind, price } });
+    await api.send({
+      method: 'PUT',
+      path: `/v1/products/${encodeURIComponent(sku)}`,
+      body: { name, kind, price },
+    });
     written += 1;
     onProgress(`Products: ${written} written`);
   });
@@ -265,7 +273,7 @@ async function untilEnded(
 /** Those of the orders that are in the list, page by page as long as some have not been found. */
 async function* listOrders(api: ApiClient, wanted: ReadonlySet<string>): AsyncGenerator<ListedOrder> {
   let missing = wanted.size;
-  for (let cursor: string | null | undefined = ''; typeof cursor === 'string' && missing > 0; ) {
+  for (let cursor: string | null | undefined = ''; typeof cursor === 'string' && missing > 0;) {
     const query = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
     const { body } = await api.send({ method: 'GET', path: `/v1/orders?limit=${PAGE}${query}` });
     const page: z.output<typeof listed> = listed.parse(body);

@@ -48,7 +48,9 @@ export async function askOwner(access: NatsAccess, service: string, order: SagaO
     return body;
   } catch (error) {
     if (error instanceof errors.NoRespondersError) {
-      throw new OperationFailedError(service, what, 'does not run: start it, then try again', { cause: error });
+      throw new OperationFailedError(service, what, 'does not run: start it, then try again', {
+        cause: error,
+      });
     }
     if (error instanceof errors.TimeoutError) {
       throw new OperationFailedError(service, what, `did not answer within ${ANSWER_WITHIN_MS / 1_000} s`, {

@@ -29,7 +29,10 @@ export class SagaNotFoundError extends FlotillaError {
 }
 
 /** Opens the databases of all services that run sagas (those whose manifest sends commands), for reading. */
-export async function withSagaOwners<T>(dir: DataDir, work: (owners: readonly SagaOwner[]) => Promise<T>): Promise<T> {
+export async function withSagaOwners<T>(
+  dir: DataDir,
+  work: (owners: readonly SagaOwner[]) => Promise<T>,
+): Promise<T> {
   const services = (await discoverServices()).filter(({ manifest }) => manifest.sends.length > 0);
   const databases = await findDatabases(services, dir);
   const clients: Client[] = [];

@@ -2,6 +2,7 @@ import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:
 import { errorCode } from '@flotilla/kernel';
 import { FleetAlreadyRunningError } from '../fleet.errors.ts';
 import type { DataDir } from './data-dir.ts';
+import { isAlive, startTimeOf } from './processes.ts';
 
 interface Holder {
   readonly pid: number;
@@ -37,7 +38,7 @@ export function acquireLock(dir: DataDir): Lock {
         if (errorCode(error) !== 'EEXIST') throw error;
       }
       const holder = readHolder(dir);
-      if (holder !== undefined && isAlive(holder)) throw new FleetAlreadyRunningError(dir.path, holder.pid);
+      if (holder !== undefined && holds(holder)) throw new FleetAlreadyRunningError(dir.path, holder.pid);
       if (holder !== undefined) {
         inherited = true;
         discardStale(dir);
@@ -51,7 +52,7 @@ export function acquireLock(dir: DataDir): Lock {
 /** The process that runs the fleet of a data directory, if one does. */
 export function runningFleet(dir: DataDir): number | undefined {
   const holder = readHolder(dir);
-  return holder !== undefined && isAlive(holder) ? holder.pid : undefined;
+  return holder !== undefined && holds(holder) ? holder.pid : undefined;
 }
 
 /** Another process may be doing the same: whoever's rename succeeds has removed it. */
@@ -74,23 +75,6 @@ function readHolder(dir: DataDir): Holder | undefined {
   }
 }
 
-function isAlive({ pid, started }: Holder): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    // EPERM: it lives, and belongs to somebody else.
-    return errorCode(error) === 'EPERM';
-  }
-  return started === undefined || startTimeOf(pid) === started;
-}
-
-/** When the process started, in the kernel's ticks, on Linux. */
-function startTimeOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field is the program's name in parentheses and may hold anything; the 22nd is the start.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    return undefined; // no /proc here: the pid alone has to do
-  }
+function holds({ pid, started }: Holder): boolean {
+  return isAlive(pid) && (started === undefined || startTimeOf(pid) === started);
 }

@@ -2,13 +2,18 @@ import { readFile } from 'node:fs/promises';
 import { errorCode, systemClock } from '@flotilla/kernel';
 import type { DataDir } from './data-dir.ts';
 import type { Lock } from './lock.ts';
+import { isAlive } from './processes.ts';
 import type { FleetState } from './state.ts';
 
 /** Longer than the guards of services and servers take to end them. */
 const PATIENCE_MS = 30_000;
 
 /** After a fleet was killed, waits until its services and servers, which end by themselves, have ended. */
-export async function awaitPredecessor(dir: DataDir, lock: Lock, onProgress: (message: string) => void): Promise<void> {
+export async function awaitPredecessor(
+  dir: DataDir,
+  lock: Lock,
+  onProgress: (message: string) => void,
+): Promise<void> {
   if (!lock.inherited) return;
   const pids = await pidsOfPredecessor(dir);
   const start = systemClock.monotonicMs();
@@ -31,13 +36,4 @@ async function pidsOfPredecessor(dir: DataDir): Promise<number[]> {
   }
   const { nats, postgres, instances } = JSON.parse(text) as FleetState;
   return [nats.pid, postgres.pid, ...instances.flatMap(({ pid }) => pid ?? [])];
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return errorCode(error) === 'EPERM';
-  }
 }

@@ -4,7 +4,8 @@ import { FleetNotRunningError } from '../fleet.errors.ts';
 import { writePrivate, type DataDir } from './data-dir.ts';
 import { runningFleet } from './lock.ts';
 
-export type InstanceStatus = 'starting' | 'ready' | 'waiting to restart' | 'crash loop' | 'stopping' | 'stopped';
+export type InstanceStatus =
+  'starting' | 'ready' | 'waiting to restart' | 'crash loop' | 'stopping' | 'stopped';
 
 export interface InstanceState {
   readonly name: string;

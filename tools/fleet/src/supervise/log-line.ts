@@ -19,7 +19,14 @@ const pinoLevels: Readonly<Record<number, Level>> = {
   60: 'fatal',
 };
 
-const severity: Readonly<Record<Level, number>> = { trace: 1, debug: 2, info: 3, warn: 4, error: 5, fatal: 6 };
+const severity: Readonly<Record<Level, number>> = {
+  trace: 1,
+  debug: 2,
+  info: 3,
+  warn: 4,
+  error: 5,
+  fatal: 6,
+};
 
 /** Whether a level is at least as severe as another. */
 export function atLeast(level: Level, least: Level): boolean {

@@ -41,9 +41,13 @@ export class OrphanGuard {
     });
     this.#shell.unref();
     this.#shell.on('error', (error) => {
-      process.emitWarning(`no guard for orphaned services: ${error.message}; kill -9 would leave them running`);
+      process.emitWarning(
+        `no guard for orphaned services: ${error.message}; kill -9 would leave them running`,
+      );
     });
-    this.#shell.stdin?.on('error', (error) => process.emitWarning(`the guard for orphans ended: ${error.message}`));
+    this.#shell.stdin?.on('error', (error) =>
+      process.emitWarning(`the guard for orphans ended: ${error.message}`),
+    );
   }
 
   add(pid: number): void {

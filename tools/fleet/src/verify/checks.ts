@@ -78,7 +78,9 @@ const checks: readonly Check[] = [
         if (own.length !== 1) return [`order ${orderId} has ${own.length} sagas`];
         return own
           .filter((saga) => !ended.has(status) || saga.status !== expected(status))
-          .map((saga) => `order ${orderId} is ${status}, its saga ${saga.status} at ${saga.step ?? 'its end'}`);
+          .map(
+            (saga) => `order ${orderId} is ${status}, its saga ${saga.status} at ${saga.step ?? 'its end'}`,
+          );
       }),
       ...sagas.filter(({ id }) => !known.has(id)).map(({ id, saga }) => `saga ${saga} of ${id} has no order`),
     ];
@@ -96,17 +98,27 @@ const checks: readonly Check[] = [
   }),
 
   check('orders cost what their lines do', ['orders'], ({ orders }) => ({
-    numbers: { orders: sum(orders, ({ totalMinor }) => totalMinor), lines: sum(orders, ({ linesMinor }) => linesMinor) },
+    numbers: {
+      orders: sum(orders, ({ totalMinor }) => totalMinor),
+      lines: sum(orders, ({ linesMinor }) => linesMinor),
+    },
     differences: orders
       .filter(({ totalMinor, linesMinor }) => totalMinor !== linesMinor)
-      .map(({ orderId, totalMinor, linesMinor }) => `order ${orderId} costs ${totalMinor}, its lines ${linesMinor}`),
+      .map(
+        ({ orderId, totalMinor, linesMinor }) =>
+          `order ${orderId} costs ${totalMinor}, its lines ${linesMinor}`,
+      ),
   })),
 
   check('tracking shows every order as it is', ['orders', 'views'], ({ orders, views }) => {
     const byId = new Map(views.map((view) => [view.orderId, view]));
     const known = new Set(orders.map(({ orderId }) => orderId));
     return {
-      numbers: { orders: orders.length, views: views.length, events: sum(views, ({ events }) => events.length) },
+      numbers: {
+        orders: orders.length,
+        views: views.length,
+        events: sum(views, ({ events }) => events.length),
+      },
       differences: [
         ...orders.flatMap(({ orderId, status, version, totalMinor }) => {
           const view = byId.get(orderId);
@@ -119,14 +131,19 @@ const checks: readonly Check[] = [
           ];
           return wrong.length === 0 ? [] : [`order ${orderId} is shown with ${wrong.join(', ')}`];
         }),
-        ...views.filter(({ orderId }) => !known.has(orderId)).map(({ orderId }) => `${orderId} is shown and no order`),
+        ...views
+          .filter(({ orderId }) => !known.has(orderId))
+          .map(({ orderId }) => `${orderId} is shown and no order`),
       ],
     };
   }),
 
   check('authorised = captured + voided', ['payments'], ({ payments }) => {
     const of = (statuses: ReadonlySet<string>): number =>
-      sum(payments.filter(({ status }) => statuses.has(status)), ({ amountMinor }) => amountMinor);
+      sum(
+        payments.filter(({ status }) => statuses.has(status)),
+        ({ amountMinor }) => amountMinor,
+      );
     const held = payments.filter(({ status, open }) => status === 'authorised' || open);
     return {
       numbers: { authorised: of(authorised), captured: of(captured), voided: of(new Set(['voided'])) },
@@ -165,18 +182,27 @@ const checks: readonly Check[] = [
         const payment = byOrder.get(orderId);
         const amount = payment?.amountMinor ?? 0;
         const status = payment?.status ?? '';
-        const actual = [authorised.has(status) ? amount : 0, captured.has(status) ? amount : 0, payment?.refundedMinor ?? 0];
+        const actual = [
+          authorised.has(status) ? amount : 0,
+          captured.has(status) ? amount : 0,
+          payment?.refundedMinor ?? 0,
+        ];
         const shown = [authorisedMinor, capturedMinor, refundedMinor];
         return shown.join() === actual.join()
           ? []
-          : [`order ${orderId} is shown with ${shown.join(', ')} authorised, captured, refunded for ${actual.join(', ')}`];
+          : [
+              `order ${orderId} is shown with ${shown.join(', ')} authorised, captured, refunded for ${actual.join(', ')}`,
+            ];
       }),
     };
   }),
 
   check('the ledger balances and holds every payment', ['ledger', 'payments'], ({ ledger, payments }) => {
     const of = (statuses: ReadonlySet<string>): number =>
-      sum(payments.filter(({ status }) => statuses.has(status)), ({ amountMinor }) => amountMinor);
+      sum(
+        payments.filter(({ status }) => statuses.has(status)),
+        ({ amountMinor }) => amountMinor,
+      );
     const expected: Record<string, number> = {
       authorise: of(authorised),
       capture: of(captured),
@@ -190,28 +216,42 @@ const checks: readonly Check[] = [
         ...(ledger.debitsMinor === ledger.creditsMinor ? [] : ['debits and credits differ']),
         ...Object.entries(expected)
           .filter(([kind, amount]) => (ledger.postedMinor[kind] ?? 0) !== amount)
-          .map(([kind, amount]) => `posted as ${kind}: ${ledger.postedMinor[kind] ?? 0}, the payments say ${amount}`),
+          .map(
+            ([kind, amount]) =>
+              `posted as ${kind}: ${ledger.postedMinor[kind] ?? 0}, the payments say ${amount}`,
+          ),
       ],
     };
   }),
 
   check("the provider's books equal ours", ['payments', 'provider'], ({ payments, provider }) => {
-    const ours = new Map(payments.flatMap((each) => (each.reference === null ? [] : [[each.reference, each]])));
+    const ours = new Map(
+      payments.flatMap((each) => (each.reference === null ? [] : [[each.reference, each]])),
+    );
     const theirs = new Map(provider.map((each) => [each.reference, each]));
     return {
       numbers: {
         authorised: sum(provider, ({ amountMinor }) => amountMinor),
-        captured: sum(provider.filter(({ status }) => status === 'captured'), ({ amountMinor }) => amountMinor),
-        voided: sum(provider.filter(({ status }) => status === 'voided'), ({ amountMinor }) => amountMinor),
+        captured: sum(
+          provider.filter(({ status }) => status === 'captured'),
+          ({ amountMinor }) => amountMinor,
+        ),
+        voided: sum(
+          provider.filter(({ status }) => status === 'voided'),
+          ({ amountMinor }) => amountMinor,
+        ),
         refunded: sum(provider, ({ refundedMinor }) => refundedMinor),
       },
       differences: [
         ...provider.flatMap(({ reference, amountMinor, status, refundedMinor }) => {
           const payment = ours.get(reference);
-          if (payment === undefined) return [`the provider has ${reference} (${status}, ${amountMinor}), we have not`];
+          if (payment === undefined)
+            return [`the provider has ${reference} (${status}, ${amountMinor}), we have not`];
           // The provider keeps a refund as an amount, not as a state.
           const state = payment.status === 'refunded' ? 'captured' : payment.status;
-          return state === status && payment.amountMinor === amountMinor && payment.refundedMinor === refundedMinor
+          return state === status &&
+            payment.amountMinor === amountMinor &&
+            payment.refundedMinor === refundedMinor
             ? []
             : [
                 `order ${payment.orderId}: ours ${payment.status} ${payment.amountMinor} (${payment.refundedMinor} refunded), ` +
@@ -235,7 +275,9 @@ const checks: readonly Check[] = [
     differences: stock.flatMap((each) => [
       ...(each.received === each.onHand + each.reserved + each.shipped
         ? []
-        : [`${each.sku}: received ${each.received}, but ${each.onHand} + ${each.reserved} + ${each.shipped}`]),
+        : [
+            `${each.sku}: received ${each.received}, but ${each.onHand} + ${each.reserved} + ${each.shipped}`,
+          ]),
       ...(each.reserved === each.reservedByOrders
         ? []
         : [`${each.sku}: ${each.reserved} reserved, the reservations hold ${each.reservedByOrders}`]),
@@ -250,8 +292,14 @@ const checks: readonly Check[] = [
     const known = new Set(orders.map(({ orderId }) => orderId));
     return {
       numbers: {
-        ordered: sum(orders.filter(({ status }) => status === 'completed'), ({ pieces }) => pieces),
-        shipped: sum(reservations.filter(({ state }) => state === 'shipped'), ({ pieces }) => pieces),
+        ordered: sum(
+          orders.filter(({ status }) => status === 'completed'),
+          ({ pieces }) => pieces,
+        ),
+        shipped: sum(
+          reservations.filter(({ state }) => state === 'shipped'),
+          ({ pieces }) => pieces,
+        ),
         'held for ended orders': reservations.filter(({ state }) => state === 'reserved').length,
       },
       differences: [
@@ -261,10 +309,14 @@ const checks: readonly Check[] = [
           if (status === 'completed' && pieces > 0) {
             return state === 'shipped' && reservation?.pieces === pieces
               ? []
-              : [`order ${orderId} is completed with ${pieces} pieces, its reservation is ${state} with ${reservation?.pieces ?? 0}`];
+              : [
+                  `order ${orderId} is completed with ${pieces} pieces, its reservation is ${state} with ${reservation?.pieces ?? 0}`,
+                ];
           }
           const holds = state === 'reserved' || (state === 'shipped' && ended.has(status));
-          return ended.has(status) && holds ? [`order ${orderId} is ${status}, its reservation ${state}`] : [];
+          return ended.has(status) && holds
+            ? [`order ${orderId} is ${status}, its reservation ${state}`]
+            : [];
         }),
         ...reservations
           .filter(({ orderId }) => !known.has(orderId))
@@ -278,17 +330,24 @@ const checks: readonly Check[] = [
     const fits = ({ orderId, status, pieces }: OrderFact): boolean => {
       const shipment = byOrder.get(orderId);
       if (status === 'completed') return shipment === (pieces > 0 ? 'delivered' : undefined);
-      return !ended.has(status) || shipment === undefined || shipment === 'cancelled' || shipment === 'forestalled';
+      return (
+        !ended.has(status) || shipment === undefined || shipment === 'cancelled' || shipment === 'forestalled'
+      );
     };
     return {
       numbers: {
-        'completed with goods': orders.filter(({ status, pieces }) => status === 'completed' && pieces > 0).length,
+        'completed with goods': orders.filter(({ status, pieces }) => status === 'completed' && pieces > 0)
+          .length,
         delivered: shipments.filter(({ status }) => status === 'delivered').length,
-        'given up': shipments.filter(({ status }) => status === 'cancelled' || status === 'forestalled').length,
+        'given up': shipments.filter(({ status }) => status === 'cancelled' || status === 'forestalled')
+          .length,
       },
       differences: orders
         .filter((order) => !fits(order))
-        .map(({ orderId, status }) => `order ${orderId} is ${status}, its shipment ${byOrder.get(orderId) ?? 'missing'}`),
+        .map(
+          ({ orderId, status }) =>
+            `order ${orderId} is ${status}, its shipment ${byOrder.get(orderId) ?? 'missing'}`,
+        ),
     };
   }),
 
@@ -308,7 +367,9 @@ const checks: readonly Check[] = [
           const told = [...(byOrder.get(orderId)?.facts ?? [])].sort().join(', ');
           return expected === told ? [] : [`order ${orderId}: told ${told || 'nothing'} for ${expected}`];
         }),
-        ...mail.filter((each) => each.queued > 0).map(({ orderId }) => `order ${orderId}: a message is not sent yet`),
+        ...mail
+          .filter((each) => each.queued > 0)
+          .map(({ orderId }) => `order ${orderId}: a message is not sent yet`),
       ],
       underWay: queued > 0,
     };
@@ -322,7 +383,10 @@ const checks: readonly Check[] = [
     },
     differences: outboxes
       .filter(({ unpublished }) => unpublished > 0)
-      .map(({ service, unpublished, refused }) => `${service}: ${unpublished} unpublished, ${refused} of them refused`),
+      .map(
+        ({ service, unpublished, refused }) =>
+          `${service}: ${unpublished} unpublished, ${refused} of them refused`,
+      ),
     underWay: outboxes.some(({ unpublished, refused }) => unpublished > refused),
   })),
 
@@ -333,7 +397,10 @@ const checks: readonly Check[] = [
       differences: outboxes.flatMap(({ service, lastSequence }) =>
         Object.entries(lastSequence)
           .filter(([stream, sequence]) => sequence > (last.get(stream) ?? 0))
-          .map(([stream, at]) => `${service} published ${at} to ${stream}, which ends at ${last.get(stream) ?? 0}`),
+          .map(
+            ([stream, at]) =>
+              `${service} published ${at} to ${stream}, which ends at ${last.get(stream) ?? 0}`,
+          ),
       ),
     };
   }),
@@ -341,7 +408,9 @@ const checks: readonly Check[] = [
   check('no message waits', ['consumers', 'streams'], ({ consumers, streams }) => {
     const behind = consumers.filter(({ pending, inFlight }) => pending + inFlight > 0);
     const consumed = new Set(consumers.map(({ stream }) => stream));
-    const queues = streams.filter(({ name, queue, messages }) => queue && messages > 0 && !consumed.has(name));
+    const queues = streams.filter(
+      ({ name, queue, messages }) => queue && messages > 0 && !consumed.has(name),
+    );
     return {
       numbers: {
         consumers: consumers.length,
@@ -350,7 +419,10 @@ const checks: readonly Check[] = [
         'for nobody': sum(queues, ({ messages }) => messages),
       },
       differences: [
-        ...behind.map(({ stream, name, pending, inFlight }) => `${stream}/${name}: ${pending} waiting, ${inFlight} in flight`),
+        ...behind.map(
+          ({ stream, name, pending, inFlight }) =>
+            `${stream}/${name}: ${pending} waiting, ${inFlight} in flight`,
+        ),
         ...queues.map(({ name, messages }) => `${name}: ${messages} messages, and no service handles them`),
       ],
       underWay: behind.length > 0,
@@ -374,18 +446,27 @@ function paymentDifferences(orders: readonly OrderFact[], payments: readonly Pay
     const payment = byOrder.get(orderId);
     if (status === 'completed') {
       if (totalMinor === 0) return payment !== undefined && payment.amountMinor !== 0;
-      return payment?.status !== 'captured' || payment.amountMinor !== totalMinor || payment.refundedMinor !== 0;
+      return (
+        payment?.status !== 'captured' || payment.amountMinor !== totalMinor || payment.refundedMinor !== 0
+      );
     }
     if (!ended.has(status) || payment === undefined) return false;
-    return payment.status === 'authorised' || (captured.has(payment.status) && payment.refundedMinor !== payment.amountMinor);
+    return (
+      payment.status === 'authorised' ||
+      (captured.has(payment.status) && payment.refundedMinor !== payment.amountMinor)
+    );
   });
   return [
     ...wrong.map(({ orderId, status, totalMinor }) => {
       const payment = byOrder.get(orderId);
-      const paid = payment ? `${payment.status} ${payment.amountMinor}, ${payment.refundedMinor} refunded` : 'missing';
+      const paid = payment
+        ? `${payment.status} ${payment.amountMinor}, ${payment.refundedMinor} refunded`
+        : 'missing';
       return `order ${orderId} is ${status} at ${totalMinor}, its payment ${paid}`;
     }),
-    ...payments.filter(({ orderId }) => !known.has(orderId)).map(({ orderId }) => `payment of ${orderId} has no order`),
+    ...payments
+      .filter(({ orderId }) => !known.has(orderId))
+      .map(({ orderId }) => `payment of ${orderId} has no order`),
   ];
 }
 

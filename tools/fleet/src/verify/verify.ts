@@ -21,7 +21,7 @@ export async function verifyFleet(
   onProgress: (text: string) => void,
 ): Promise<VerifyResult> {
   const start = systemClock.monotonicMs();
-  for (let quiet = 0; ; ) {
+  for (let quiet = 0; ;) {
     const roundMs = systemClock.monotonicMs();
     const checks = runChecks(await loadFacts(databases, nats));
     const now = systemClock.monotonicMs();
@@ -31,7 +31,9 @@ export async function verifyFleet(
     if (failed.length === 0 || quiet >= QUIET_ROUNDS || waitedMs >= timeoutMs) {
       return { ok: failed.length === 0, checks, waitedMs };
     }
-    onProgress(`Waiting: ${failed.map(({ name, differences }) => `${name} (${differences.length})`).join('; ')}`);
+    onProgress(
+      `Waiting: ${failed.map(({ name, differences }) => `${name} (${differences.length})`).join('; ')}`,
+    );
     await systemClock.sleep(Math.max(ROUND_MS, (now - roundMs) * 2));
   }
 }

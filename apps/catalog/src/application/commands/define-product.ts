@@ -1,7 +1,7 @@
 import { DefineProduct, ProductDefined, ProductPriceChanged } from '@flotilla/contracts-catalog';
 import type { ReplyOf } from '@flotilla/contracts-protocol';
 import { FlotillaError, type Clock } from '@flotilla/kernel';
-import { CLOCK, Locks } from '@flotilla/service';
+import { CLOCK, Independent, Locks } from '@flotilla/service';
 import { Inject } from '@nestjs/common';
 import { CommandHandler, EventBus, type ICommandHandler } from '@nestjs/cqrs';
 import { InjectRepository } from '@nestjs/typeorm';
@@ -13,6 +13,7 @@ import { ProductEntity } from '../../persistence/product.entity.ts';
 /** Creates a product or changes what differs. Definitions of one SKU run one after another, in all replicas. */
 @CommandHandler(DefineProduct)
 @Locks(({ payload }: DefineProduct) => [payload.sku])
+@Independent()
 export class DefineProductHandler implements ICommandHandler<DefineProduct> {
   constructor(
     @InjectRepository(ProductEntity) private readonly products: Repository<ProductEntity>,

@@ -45,6 +45,15 @@ export const listOrdersQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(200).default(50),
 });
 
+export const orderEventsHeaders = z.object({
+  'last-event-id': z.coerce
+    .number('must be the id of the last event that was received')
+    .int()
+    .min(0)
+    .default(0)
+    .describe('The id of the last event that was received: the stream goes on after it'),
+});
+
 export const reviewedOrder = z.object({ orderId: z.uuid(), decision: z.enum(['approve', 'reject']) });
 
 export const acceptedOrder = z.object({ orderId: z.uuid(), status: orderStatus });

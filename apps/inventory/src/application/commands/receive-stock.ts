@@ -1,6 +1,6 @@
 import { ReceiveStock, StockReceived } from '@flotilla/contracts-inventory';
 import type { ReplyOf } from '@flotilla/contracts-protocol';
-import { Locks } from '@flotilla/service';
+import { Independent, Locks } from '@flotilla/service';
 import { CommandHandler, EventBus, type ICommandHandler } from '@nestjs/cqrs';
 import { Warehouse } from '../../persistence/warehouse.ts';
 import { stockLocks } from '../stock-locks.ts';
@@ -8,6 +8,7 @@ import { stockLocks } from '../stock-locks.ts';
 /** Books goods that came in. SKUs that the catalogue has not told of are booked too: goods are there when they are. */
 @CommandHandler(ReceiveStock)
 @Locks(({ payload }: ReceiveStock) => stockLocks([payload]))
+@Independent()
 export class ReceiveStockHandler implements ICommandHandler<ReceiveStock> {
   constructor(
     private readonly warehouse: Warehouse,

@@ -1,6 +1,6 @@
 import { ReleaseStock, StockReleased } from '@flotilla/contracts-inventory';
 import type { ReplyOf } from '@flotilla/contracts-protocol';
-import { Locks } from '@flotilla/service';
+import { Independent, Locks } from '@flotilla/service';
 import { CommandHandler, EventBus, type ICommandHandler } from '@nestjs/cqrs';
 import { decideRelease } from '../../domain/reservation.ts';
 import { Warehouse } from '../../persistence/warehouse.ts';
@@ -9,6 +9,7 @@ import { allStockLocks } from '../stock-locks.ts';
 /** Gives back what an order holds. Asked again, it answers as before. */
 @CommandHandler(ReleaseStock)
 @Locks(allStockLocks)
+@Independent()
 export class ReleaseStockHandler implements ICommandHandler<ReleaseStock> {
   constructor(
     private readonly warehouse: Warehouse,

@@ -1,6 +1,6 @@
 import { ReserveStock, StockReserved } from '@flotilla/contracts-inventory';
 import type { ReplyOf } from '@flotilla/contracts-protocol';
-import { Locks } from '@flotilla/service';
+import { Independent, Locks } from '@flotilla/service';
 import { CommandHandler, EventBus, type ICommandHandler } from '@nestjs/cqrs';
 import { sumBySku } from '../../domain/lines.ts';
 import { decideReserve } from '../../domain/reservation.ts';
@@ -10,6 +10,7 @@ import { orderLock, stockLocks } from '../stock-locks.ts';
 /** Reserves all lines of an order or none, in one statement whatever their number. */
 @CommandHandler(ReserveStock)
 @Locks(({ payload }: ReserveStock) => [orderLock(payload.orderId), ...stockLocks(payload.lines)])
+@Independent()
 export class ReserveStockHandler implements ICommandHandler<ReserveStock> {
   constructor(
     private readonly warehouse: Warehouse,

@@ -1,6 +1,6 @@
 import { StockShipped } from '@flotilla/contracts-inventory';
 import { ShipmentDispatched } from '@flotilla/contracts-shipping';
-import { Locks, Reaction } from '@flotilla/service';
+import { Independent, Locks, Reaction } from '@flotilla/service';
 import { EventBus, EventsHandler, type IEventHandler } from '@nestjs/cqrs';
 import { decideShip } from '../../domain/reservation.ts';
 import { Warehouse } from '../../persistence/warehouse.ts';
@@ -13,6 +13,7 @@ import { allStockLocks } from '../stock-locks.ts';
 @EventsHandler(ShipmentDispatched)
 @Reaction('dispatch')
 @Locks(allStockLocks)
+@Independent()
 export class ShipReservationHandler implements IEventHandler<ShipmentDispatched> {
   constructor(
     private readonly warehouse: Warehouse,

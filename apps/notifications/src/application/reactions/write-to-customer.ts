@@ -8,7 +8,7 @@ import {
 } from '@flotilla/contracts-orders';
 import { newId, type Clock } from '@flotilla/kernel';
 import { UnitOfWork } from '@flotilla/persistence';
-import { CLOCK, Jobs, Reaction } from '@flotilla/service';
+import { CLOCK, Independent, Jobs, Reaction } from '@flotilla/service';
 import { Inject } from '@nestjs/common';
 import { EventsHandler, type IEventHandler } from '@nestjs/cqrs';
 import { writeMessage, type CustomerFact } from '../../domain/customer-message.ts';
@@ -25,6 +25,7 @@ type OrderEvent =
  */
 @EventsHandler(OrderPlaced, OrderConfirmed, OrderShipped, OrderCompleted, OrderRejected, OrderCancelled)
 @Reaction('customer-messages')
+@Independent()
 export class WriteToCustomerHandler implements IEventHandler<OrderEvent> {
   constructor(
     private readonly mailbox: Mailbox,

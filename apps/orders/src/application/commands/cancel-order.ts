@@ -1,6 +1,6 @@
 import { CancelOrder } from '@flotilla/contracts-orders';
 import type { ReplyOf } from '@flotilla/contracts-protocol';
-import { Sagas } from '@flotilla/service';
+import { Independent, Sagas } from '@flotilla/service';
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { OrdersRepository } from '../../persistence/orders.repository.ts';
@@ -8,6 +8,7 @@ import { FULFILMENT, type Fulfilment } from '../sagas/fulfilment.provider.ts';
 
 /** Tells the fulfilment to stop and undo; the order becomes cancelled when all is undone. */
 @CommandHandler(CancelOrder)
+@Independent()
 export class CancelOrderHandler implements ICommandHandler<CancelOrder> {
   constructor(
     private readonly orders: OrdersRepository,

@@ -1,13 +1,14 @@
 import { DecideReview, OrderReviewed } from '@flotilla/contracts-orders';
 import type { ReplyOf } from '@flotilla/contracts-protocol';
 import type { Clock } from '@flotilla/kernel';
-import { CLOCK } from '@flotilla/service';
+import { CLOCK, Independent } from '@flotilla/service';
 import { Inject } from '@nestjs/common';
 import { CommandHandler, EventBus, type ICommandHandler } from '@nestjs/cqrs';
 import { OrdersRepository } from '../../persistence/orders.repository.ts';
 
 /** Records a person's decision; the fulfilment, which waits for it, goes on or gives up. */
 @CommandHandler(DecideReview)
+@Independent()
 export class DecideReviewHandler implements ICommandHandler<DecideReview> {
   constructor(
     private readonly orders: OrdersRepository,

@@ -1,7 +1,7 @@
 import { OrderPlaced, PlaceOrder } from '@flotilla/contracts-orders';
 import type { ReplyOf } from '@flotilla/contracts-protocol';
 import type { Clock } from '@flotilla/kernel';
-import { CLOCK, Sagas } from '@flotilla/service';
+import { CLOCK, Independent, Sagas } from '@flotilla/service';
 import { Inject } from '@nestjs/common';
 import { CommandHandler, EventBus, type ICommandHandler } from '@nestjs/cqrs';
 import { Order } from '../../domain/order.ts';
@@ -13,6 +13,7 @@ import { FULFILMENT, type Fulfilment } from '../sagas/fulfilment.provider.ts';
 
 /** Prices the order, stores it and starts its fulfilment, in one transaction. */
 @CommandHandler(PlaceOrder)
+@Independent()
 export class PlaceOrderHandler implements ICommandHandler<PlaceOrder> {
   constructor(
     private readonly orders: OrdersRepository,

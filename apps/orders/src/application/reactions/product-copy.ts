@@ -1,12 +1,13 @@
 import { ProductDefined, ProductPriceChanged } from '@flotilla/contracts-catalog';
 import { FlotillaError } from '@flotilla/kernel';
-import { Reaction } from '@flotilla/service';
+import { Independent, Reaction } from '@flotilla/service';
 import { EventsHandler, type IEventHandler } from '@nestjs/cqrs';
 import { ProductsRepository } from '../../persistence/products.repository.ts';
 
 /** Keeps the copy of the catalogue; a late event changes nothing, because the newer version wins. */
 @EventsHandler(ProductDefined, ProductPriceChanged)
 @Reaction('product-copy')
+@Independent()
 export class ProductCopy implements IEventHandler<ProductDefined | ProductPriceChanged> {
   constructor(private readonly products: ProductsRepository) {}
 

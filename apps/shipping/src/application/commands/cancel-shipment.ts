@@ -1,11 +1,13 @@
 import type { ReplyOf } from '@flotilla/contracts-protocol';
 import { CancelShipment, ShipmentCancelled } from '@flotilla/contracts-shipping';
 import { newId } from '@flotilla/kernel';
+import { Independent } from '@flotilla/service';
 import { CommandHandler, EventBus, type ICommandHandler } from '@nestjs/cqrs';
 import { cancel } from '../../domain/shipment.ts';
 import { Shipments } from '../../persistence/shipments.ts';
 
 @CommandHandler(CancelShipment)
+@Independent()
 export class CancelShipmentHandler implements ICommandHandler<CancelShipment> {
   constructor(
     private readonly shipments: Shipments,

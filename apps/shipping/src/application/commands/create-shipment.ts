@@ -1,7 +1,7 @@
 import type { ReplyOf } from '@flotilla/contracts-protocol';
 import { CreateShipment } from '@flotilla/contracts-shipping';
 import { newId, type Clock } from '@flotilla/kernel';
-import { CLOCK } from '@flotilla/service';
+import { CLOCK, Independent } from '@flotilla/service';
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { Carrier } from '../../carrier/carrier.ts';
@@ -9,6 +9,7 @@ import { Shipments } from '../../persistence/shipments.ts';
 import { CarrierJob } from '../carrier-job.ts';
 
 @CommandHandler(CreateShipment)
+@Independent()
 export class CreateShipmentHandler implements ICommandHandler<CreateShipment> {
   constructor(
     private readonly shipments: Shipments,

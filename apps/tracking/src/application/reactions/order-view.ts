@@ -10,7 +10,7 @@ import {
   type OrderStatus,
 } from '@flotilla/contracts-orders';
 import { contractOf } from '@flotilla/contracts-protocol';
-import { Reaction } from '@flotilla/service';
+import { Independent, Reaction } from '@flotilla/service';
 import { EventsHandler, type IEventHandler } from '@nestjs/cqrs';
 import { OrderViewsRepository, type OrderStep } from '../../persistence/order-views.repository.ts';
 
@@ -36,6 +36,7 @@ type OrderEvent =
   OrderCancelled,
 )
 @Reaction('order-view')
+@Independent()
 export class OrderViewProjection implements IEventHandler<OrderEvent> {
   constructor(private readonly views: OrderViewsRepository) {}
 

@@ -1,5 +1,5 @@
 import { PaymentAuthorised, PaymentCaptured, PaymentRefunded } from '@flotilla/contracts-payments';
-import { Reaction } from '@flotilla/service';
+import { Independent, Reaction } from '@flotilla/service';
 import { EventsHandler, type IEventHandler } from '@nestjs/cqrs';
 import { OrderViewsRepository } from '../../persistence/order-views.repository.ts';
 
@@ -8,6 +8,7 @@ type PaymentEvent = PaymentAuthorised | PaymentCaptured | PaymentRefunded;
 /** Projects what was paid for an order. */
 @EventsHandler(PaymentAuthorised, PaymentCaptured, PaymentRefunded)
 @Reaction('payment-view')
+@Independent()
 export class PaymentViewProjection implements IEventHandler<PaymentEvent> {
   constructor(private readonly views: OrderViewsRepository) {}
 
