@@ -92,8 +92,8 @@ describe('placing an order', () => {
     for (let repetition = 0; repetition < 10; repetition++) {
       expect((await place(anOrder({ lines }), key)).body).toEqual(refusal);
     }
-    // However often it is repeated, the orders service decides a bounded number of times.
-    expect(gateway.fakes.calls(PlaceOrder).length - asked).toBe(6);
+    // However often it is repeated, the orders service decides once: the catalogue has no such products either.
+    expect(gateway.fakes.calls(PlaceOrder).length - asked).toBe(1);
     const last = await place(anOrder({ lines }), key);
     expect(last.headers.get('idempotency-replayed')).toBe('true');
   });
@@ -125,10 +125,35 @@ describe('placing an order', () => {
     await gateway.fleet.start();
   });
 
-  it('goes on without the catalogue', async () => {
+  it('for a product that the orders service does not hear of is put off, and taken under the same key later', async () => {
+    const key = { 'idempotency-key': newId() };
+    const lines = [{ sku: 'LATE', quantity: 1 }];
+    await gateway.fakes.answer(GetProducts, ({ skus }) => ({
+      products: skus.map((sku) => ({
+        sku,
+        name: sku,
+        kind: 'stocked' as const,
+        price: { amountMinor: 1, currency: 'GBP' },
+        version: 1,
+      })),
+    }));
+    const putOff = await place(anOrder({ lines }), key);
+    expect([putOff.status, putOff.headers.get('retry-after'), putOff.body]).toEqual([
+      503,
+      '1',
+      aProblem(503, 'products-not-known-yet'),
+    ]);
+    gateway.fleet.define('LATE', 100);
+    const taken = await place(anOrder({ lines }), key);
+    expect(taken.status).toBe(202);
+    expect((await place(anOrder({ lines }), key)).body).toEqual(taken.body);
+    await gateway.fleet.start();
+  });
+
+  it('goes on without the catalogue, which then denies nothing', async () => {
     await gateway.fakes.withdraw(GetProducts);
     const { body } = await place(anOrder({ lines: [{ sku: 'NOPE', quantity: 1 }] }));
-    expect(body).toEqual(aProblem(422, 'unknown-product', { data: { skus: ['NOPE'] } }));
+    expect(body).toEqual(aProblem(503, 'products-not-known-yet'));
     expect((await place(anOrder())).status).toBe(202);
     await gateway.fleet.start();
   });

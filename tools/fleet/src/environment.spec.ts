@@ -18,13 +18,14 @@ const of = (name: string, env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv => {
 
 describe("a service's environment", () => {
   it('has the addresses of the stack and its own port', () => {
-    expect(of('orders-2')).toEqual({
+    expect(of('orders-2', { FLOTILLA_CACHE_DIR: '/cache' })).toEqual({
       LOG_LEVEL: 'info',
       NATS_URL: 'nats://127.0.0.1:3022',
       DATABASE_URL: 'postgres://orders:secret@127.0.0.1:3032/orders',
       HOST: '127.0.0.1',
       PORT: '3008',
-      NODE_COMPILE_CACHE: '/data/compile-cache',
+      NODE_COMPILE_CACHE: '/cache/compile-cache',
+      FLOTILLA_CACHE_DIR: '/cache',
     });
   });
 

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { defaultCacheDir } from '@flotilla/embedded';
 import type { DataDir } from './stack/data-dir.ts';
 import type { Instance, PortPlan } from './ports.ts';
 
@@ -27,7 +28,8 @@ export function serviceEnvironment(
     ...(database !== undefined && { DATABASE_URL: database }),
     HOST: '127.0.0.1',
     PORT: String(source.ports.instances.get(name) ?? 0),
-    NODE_COMPILE_CACHE: source.dir.compileCache,
+    // Shared by all data directories: filling it costs the first stop a second or two per service.
+    NODE_COMPILE_CACHE: join(defaultCacheDir(env), 'compile-cache'),
     ...ownSettings(service, source, env),
   };
 }

@@ -89,6 +89,8 @@ export async function runUntilSignal(
   await fleet.stop();
   if (outcome === 'asked') await started.catch(() => undefined); // it failed because it was stopped
   terminal.note('Stopped');
+  // Connections kept for the next health probe would hold the process for some seconds more.
+  process.exit(process.exitCode ?? 0);
 }
 
 function announce(fleet: Fleet, dir: DataDir, took: string, terminal: Terminal): void {

@@ -9,8 +9,8 @@ import { DataFormatError, ForeignDirectoryError } from '../fleet.errors.ts';
 /** Counts incompatible changes of what the data directory holds. */
 const FORMAT = '1';
 
-/** Kept by `--fresh`: what says whose directory it is, and what is no data and makes the next start faster. */
-const KEPT_WHEN_FRESH: ReadonlySet<string> = new Set(['fleet.lock', 'format', 'compile-cache']);
+/** Kept by `--fresh`: what says whose directory it is. */
+const KEPT_WHEN_FRESH: ReadonlySet<string> = new Set(['fleet.lock', 'format']);
 
 /** The places in a fleet's data directory. */
 export interface DataDir {
@@ -18,7 +18,6 @@ export interface DataDir {
   readonly postgres: string;
   readonly nats: string;
   readonly logs: string;
-  readonly compileCache: string;
   readonly lockFile: string;
   readonly stateFile: string;
   readonly secretsFile: string;
@@ -30,7 +29,6 @@ export function dataDirAt(path: string): DataDir {
     postgres: join(path, 'postgres'),
     nats: join(path, 'nats'),
     logs: join(path, 'logs'),
-    compileCache: join(path, 'compile-cache'),
     lockFile: join(path, 'fleet.lock'),
     stateFile: join(path, 'state.json'),
     secretsFile: join(path, 'secrets.json'),
