@@ -19,8 +19,8 @@ export class OrdersConfig extends defineConfig({
   screeningTimeoutMs: setting({
     env: 'ORDERS_SCREENING_TIMEOUT_MS',
     schema: milliseconds,
-    default: 5_000,
-    doc: 'how long the fulfilment waits for screening, milliseconds; longer delays every order while screening is down',
+    default: 30_000,
+    doc: 'how long the fulfilment waits for screening, milliseconds; longer delays every order while screening is down, shorter sends more large orders to a person when it is only restarting',
   }),
   reviewTimeoutMs: setting({
     env: 'ORDERS_REVIEW_TIMEOUT_MS',

@@ -106,6 +106,12 @@ export interface ConsumeOptions {
    */
   readonly stalledAfterMs?: number;
   /**
+   * Whether a handler's error means that something it needs, such as its database, is away: no fault of the message.
+   * The message is then held, the handler runs again with growing pauses until it is back, and no attempt is counted.
+   * Default: no error does.
+   */
+  readonly isOutage?: (error: unknown) => boolean;
+  /**
    * Awaited before a message is published as a dead letter: for answering whoever waits for it. When it throws, the
    * message is delivered again instead. Not called for a message whose envelope cannot be read.
    */

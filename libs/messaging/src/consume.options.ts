@@ -21,6 +21,7 @@ export function resolveConsumeOptions(
     backoff: input.backoff ?? defaultBackoff,
     ordered: input.ordered ?? false,
     stalledAfterMs: input.stalledAfterMs ?? 600_000,
+    isOutage: input.isOutage ?? (() => false),
     ...(input.onDeadLetter && { onDeadLetter: input.onDeadLetter }),
   };
   const problems: string[] = [];

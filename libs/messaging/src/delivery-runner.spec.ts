@@ -97,4 +97,51 @@ describe('the delivery runner', () => {
       Array.from({ length: 4 }, () => ['nak', 'released']),
     );
   });
+
+  describe('while what the handler needs is away', () => {
+    const outage = new Error('the database is away');
+    let away: boolean;
+    let runs: number;
+
+    beforeEach(() => {
+      away = true;
+      runs = 0;
+      runner = new DeliveryRunner({
+        consumer: 'pad',
+        options: resolveConsumeOptions('pad', 'pad', {
+          maxAttempts: 2,
+          isOutage: (error) => error === outage,
+        }),
+        handler: () => {
+          runs++;
+          return away ? Promise.reject(outage) : Promise.resolve();
+        },
+        publishDeadLetter: () => Promise.reject(new Error('no dead letter is expected')),
+        clock,
+        metrics: { ...noMessagingMetrics, stalled: () => stalled++ },
+        log: silentLog,
+      });
+    });
+
+    it('holds the message, counts no attempt, and handles it when that is back', async () => {
+      const delivery = new FakeDelivery(1);
+      runner.receive(delivery);
+      await clock.advance(600_000);
+      runner.heartbeat(10_000);
+      expect(runs).toBeGreaterThan(10);
+      expect(delivery.said).toEqual(['working']);
+      expect(stalled).toBe(0);
+      away = false;
+      await clock.advance(5_000);
+      expect(delivery.said).toEqual(['working', 'ack', 'released']);
+    });
+
+    it('gives the message back when it is stopped, also after its last attempt', async () => {
+      const delivery = new FakeDelivery(1, 2);
+      runner.receive(delivery);
+      await clock.advance(1_000);
+      await runner.stop(10_000);
+      expect(delivery.said).toEqual(['nak', 'released']);
+    });
+  });
 });

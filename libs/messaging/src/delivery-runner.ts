@@ -1,4 +1,4 @@
-import { errorCode, errorMessage, type Clock } from '@flotilla/kernel';
+import { backoffDelayMs, errorCode, errorMessage, type Clock } from '@flotilla/kernel';
 import type { Delivery, IncomingMessage } from './broker.ts';
 import type { ResolvedConsumeOptions } from './consume.options.ts';
 import {
@@ -43,6 +43,8 @@ export interface DeliveryRunnerOptions {
   readonly log: MessagingLog;
 }
 
+/** The pauses between two looks whether what a handler needs is back. */
+const OUTAGE_PAUSE = { initialMs: 100, maxMs: 5_000 };
 /** A delay for what is given back without having failed: another process may take it at once. */
 const GIVE_BACK_MS = 50;
 const MAX_REMEMBERED_FAILURES = 2_000;
@@ -62,11 +64,15 @@ export class DeliveryRunner {
   #ready: HeldDelivery[] = [];
   #readyFrom = 0;
   #running = 0;
-  #stopping = false;
+  readonly #stop = new AbortController();
   #idle: (() => void) | undefined;
 
   constructor(setup: DeliveryRunnerOptions) {
     this.#setup = setup;
+  }
+
+  get #stopping(): boolean {
+    return this.#stop.signal.aborted;
   }
 
   /** Handlers running. */
@@ -122,7 +128,7 @@ export class DeliveryRunner {
    * their messages back after that.
    */
   async stop(drainMs: number): Promise<void> {
-    this.#stopping = true;
+    this.#stop.abort();
     for (const held of this.#held.values()) {
       if (held.startedAtMs !== undefined) continue;
       this.#held.delete(held.sequence);
@@ -162,7 +168,7 @@ export class DeliveryRunner {
   }
 
   async #run(held: HeldDelivery): Promise<void> {
-    const { options, consumer, handler } = this.#setup;
+    const { options, consumer } = this.#setup;
     try {
       if (held.failure !== undefined) {
         await this.#bury(held, held.failure);
@@ -175,7 +181,7 @@ export class DeliveryRunner {
       } else if (isForOther(held.raw.headers, consumer)) {
         this.#settle(held, () => held.raw.ack());
       } else {
-        await handler(held);
+        await this.#handle(held);
         this.#failures.delete(held.sequence);
         this.#settle(held, () => held.raw.ack());
       }
@@ -186,9 +192,36 @@ export class DeliveryRunner {
     }
   }
 
+  /** Runs the handler; while what it needs is away, again and again. Throws what the message itself is to blame for. */
+  async #handle(held: HeldDelivery): Promise<void> {
+    const { options, handler, consumer, clock, metrics, log } = this.#setup;
+    for (let pauses = 1; ; pauses++) {
+      try {
+        await handler(held);
+        return;
+      } catch (error) {
+        if (!options.isOutage(error) || this.#stopping || held.abandoned) throw error;
+        const pauseMs = backoffDelayMs(pauses, OUTAGE_PAUSE);
+        metrics.retried(consumer, errorCode(error));
+        log.warn(
+          { ...this.#facts(held), errorCode: errorCode(error), error: errorMessage(error), pauseMs },
+          'What a handler needs is away: its message is held until that is back',
+        );
+        await clock.sleep(pauseMs, this.#stop.signal);
+        // It is not stuck: it waits.
+        held.startedAtMs = clock.monotonicMs();
+        if (this.#stopping) throw error;
+      }
+    }
+  }
+
   async #failed(held: HeldDelivery, error: unknown): Promise<void> {
     if (held.abandoned) return;
     const { options, consumer, metrics, log } = this.#setup;
+    if (options.isOutage(error)) {
+      this.#settle(held, () => held.raw.nak(GIVE_BACK_MS));
+      return;
+    }
     this.#remember(held, error);
     const settlement = settlementOf(error, held.raw.attempt, options);
     if (settlement.kind === 'dead-letter') {

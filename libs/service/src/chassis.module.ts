@@ -26,6 +26,7 @@ import type { ServiceSpec } from './flotilla.module.ts';
 import { CommandProcessor } from './inbound/command-processor.ts';
 import { DurableConsumers } from './inbound/durable-consumers.ts';
 import { Handling } from './inbound/handling.ts';
+import { isOutage } from './inbound/outages.ts';
 import { RequestServer } from './inbound/request-server.ts';
 import { Jobs } from './jobs.ts';
 import { OperatorCommands } from './operator-commands.ts';
@@ -239,6 +240,7 @@ function durable({ spec, config, broker, connection }: ServiceParts): FactoryPro
             maxInFlight: config.maxInFlight,
             maxAttempts: config.maxAttempts,
             backoff: { initialMs: config.retryInitialMs, maxMs: config.retryMaxMs },
+            isOutage,
           },
         }),
       inject: [CommandProcessor, HandlerRegistry, UnitOfWork, OutgoingMessages, Handling, SagaInbox],

@@ -62,6 +62,19 @@ export class UnlistedMessageError extends FlotillaError {
   }
 }
 
+/** Thrown when a message's type is not that of the subject it came on: permissions are given by subject. */
+export class TypeMismatchError extends FlotillaError {
+  constructor(type: string, subject: string) {
+    super(
+      'TYPE_MISMATCH',
+      `A message of type "${type}" came on ${subject}, which is another contract's subject`,
+      {
+        retry: 'never',
+      },
+    );
+  }
+}
+
 /** Thrown at the caller when the other service could not answer for a technical reason. */
 export class RemoteFailureError extends FlotillaError {
   readonly type: string;

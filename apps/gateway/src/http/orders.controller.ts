@@ -103,11 +103,13 @@ function toPlacement(
   customerId: string,
   { email, reference, lines, payment, shipTo }: z.output<typeof routes.placeOrder.body>,
 ): PayloadOf<PlaceOrder> {
+  const agreed = lines.find(({ unitPrice }) => unitPrice)?.unitPrice;
   return {
     orderId,
     customerId,
     email,
     reference,
+    ...(agreed && { currency: agreed.currency }),
     lines: lines.map(({ sku, quantity, unitPrice }) => ({
       sku,
       quantity,

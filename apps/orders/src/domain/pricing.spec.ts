@@ -41,6 +41,12 @@ describe('pricing', () => {
   it('refuses several currencies and a sum that is not exact', () => {
     const mixed = ['A', 'E'].map((sku) => ({ sku, quantity: 1 }));
     expect(priceLines(mixed, products)).toEqual({ outcome: 'mixed-currencies', currencies: ['EUR', 'GBP'] });
+    const agreed = [{ sku: 'A', quantity: 1, unitPriceMinor: 200 }];
+    expect(priceLines(agreed, products, 'USD')).toEqual({
+      outcome: 'mixed-currencies',
+      currencies: ['GBP', 'USD'],
+    });
+    expect(priceLines(agreed, products, 'GBP')).toMatchObject({ outcome: 'priced', totalMinor: 200 });
     const huge = [{ sku: 'A', quantity: 1_000_000_000, unitPriceMinor: 1_000_000_000 }];
     expect(priceLines(huge, products)).toEqual({ outcome: 'total-too-large' });
   });

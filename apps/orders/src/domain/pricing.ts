@@ -33,8 +33,15 @@ export type Pricing =
   | { readonly outcome: 'mixed-currencies'; readonly currencies: readonly string[] }
   | { readonly outcome: 'total-too-large' };
 
-/** Prices the lines of an order: the agreed price of a line, else the product's list price. */
-export function priceLines(requested: readonly RequestedLine[], products: readonly KnownProduct[]): Pricing {
+/**
+ * Prices the lines of an order: the agreed price of a line, in the agreed currency if one is named, else the product's
+ * list price.
+ */
+export function priceLines(
+  requested: readonly RequestedLine[],
+  products: readonly KnownProduct[],
+  agreedCurrency?: string,
+): Pricing {
   const bySku = new Map(products.map((product) => [product.sku, product]));
   const unknown = new Set<string>();
   const currencies = new Set<string>();
@@ -48,6 +55,7 @@ export function priceLines(requested: readonly RequestedLine[], products: readon
     }
     const { name, kind, priceMinor, currency } = product;
     currencies.add(currency);
+    if (unitPriceMinor !== undefined && agreedCurrency !== undefined) currencies.add(agreedCurrency);
     const price = unitPriceMinor ?? priceMinor;
     lines.push({ sku, name, kind, quantity, unitPriceMinor: price });
     totalMinor += quantity * price;

@@ -49,11 +49,11 @@ export class CarrierJob implements OnModuleInit {
       const at = now.toISOString();
       for (const { id: shipmentId, orderId, trackingNumber, origin } of dispatched) {
         const event = new ShipmentDispatched({ shipmentId, orderId, trackingNumber, dispatchedAt: at });
-        continueFrom(origin ?? undefined, 'dispatch shipment', () => this.events.publish(event));
+        continueFrom(origin ?? undefined, 'dispatch shipment', () => void this.events.publish(event));
       }
       for (const { id: shipmentId, orderId, origin } of delivered) {
         const event = new ShipmentDelivered({ shipmentId, orderId, deliveredAt: at });
-        continueFrom(origin ?? undefined, 'deliver shipment', () => this.events.publish(event));
+        continueFrom(origin ?? undefined, 'deliver shipment', () => void this.events.publish(event));
       }
       const more = Math.max(dispatched.length, delivered.length) >= batchSize;
       return { more, nextDueAt: more ? undefined : await this.shipments.nextDueAt() };

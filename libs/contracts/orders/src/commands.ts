@@ -1,3 +1,4 @@
+import { currencyCode } from '@flotilla/contracts-money';
 import { defineCommand } from '@flotilla/contracts-protocol';
 import { address } from '@flotilla/contracts-shipping';
 import { z } from 'zod';
@@ -27,6 +28,8 @@ export class PlaceOrder extends defineCommand({
       )
       .min(1)
       .max(1_000),
+    /** The currency of the agreed prices; without any, the products' own holds. */
+    currency: currencyCode.optional(),
     /** A payment token of the provider; never card data. */
     paymentToken: z.string().min(1).max(200),
     shipTo: address,

@@ -5,6 +5,7 @@ import { currentUnitOfWork, type InboxEntry, type UnitOfWork } from '@flotilla/p
 import { SagaVersionConflictError } from '@flotilla/saga';
 import type { FleetCommandBus } from '../cqrs/buses.ts';
 import type { CommandRegistration, HandlerRegistry } from '../cqrs/handler-registry.ts';
+import { TypeMismatchError } from '../service.errors.ts';
 import { aboutOrder } from './handling.ts';
 
 /** The inbox consumer of commands: one for requests and durable commands, so that an id is known on either way. */
@@ -52,8 +53,11 @@ export class CommandProcessor {
    * answer.
    */
   async process(message: IncomingMessage, onAnswer: OnAnswer = () => undefined): Promise<ProcessedCommand> {
-    const registration = this.#handlers.commands.get(message.envelope.type);
-    if (!registration) throw new UnknownMessageError(message.envelope.type, this.#service);
+    const { type } = message.envelope;
+    const registration = this.#handlers.commands.get(type);
+    if (!registration) throw new UnknownMessageError(type, this.#service);
+    // Who may publish to a subject may send that command, and must not smuggle another one in.
+    if (!`${message.subject}.`.includes(`.${type}.`)) throw new TypeMismatchError(type, message.subject);
     const command = new registration.message(message.json() as never);
     return aboutOrder(command, () => {
       const unitOfWork = this.#unitOfWork;

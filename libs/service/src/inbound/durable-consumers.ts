@@ -32,7 +32,7 @@ const REPLY_INBOX = 'replies';
 
 export interface DurableConsumersOptions {
   readonly manifest: ServiceManifest;
-  readonly consume: Pick<ConsumeOptions, 'maxInFlight' | 'maxAttempts' | 'backoff'>;
+  readonly consume: Pick<ConsumeOptions, 'maxInFlight' | 'maxAttempts' | 'backoff' | 'isOutage'>;
 }
 
 /** Runs all durable subscriptions of a service: its commands, its reactions to events, its sagas' replies. */

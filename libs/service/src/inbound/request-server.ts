@@ -14,6 +14,7 @@ import type { HandlerRegistry } from '../cqrs/handler-registry.ts';
 import type { OutgoingMessages } from '../outgoing.ts';
 import type { CommandProcessor, ProcessedCommand } from './command-processor.ts';
 import { aboutOrder, type Handling } from './handling.ts';
+import { TypeMismatchError } from '../service.errors.ts';
 
 export interface RequestServerOptions {
   readonly service: string;
@@ -63,15 +64,16 @@ export class RequestServer {
     return Promise.all(
       answers.map(({ contract }) =>
         this.#broker.serve(rpcSubject(contract), { queue: service, maxInFlight }, (message) =>
-          this.#answer(message),
+          this.#answer(message, contract.type),
         ),
       ),
     );
   }
 
-  async #answer(message: IncomingMessage): Promise<OutgoingReply> {
+  async #answer(message: IncomingMessage, type: string): Promise<OutgoingReply> {
     const { envelope } = message;
     try {
+      if (envelope.type !== type) throw new TypeMismatchError(envelope.type, message.subject);
       const { outcome, body, replayed } = await this.#handling.run(
         message,
         {

@@ -28,7 +28,7 @@ export class PlaceOrderHandler implements ICommandHandler<PlaceOrder> {
   async execute({ payload }: PlaceOrder): Promise<ReplyOf<PlaceOrder>> {
     const { orderId, customerId, email, reference, shipTo, paymentToken } = payload;
     const skus = [...new Set(payload.lines.map(({ sku }) => sku))];
-    const pricing = priceLines(payload.lines, await this.products.findAll(skus));
+    const pricing = priceLines(payload.lines, await this.products.findAll(skus), payload.currency);
     switch (pricing.outcome) {
       case 'unknown-products':
         throw PlaceOrder.failure(
