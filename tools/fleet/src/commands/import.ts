@@ -129,6 +129,7 @@ function planFacts(plan: ImportPlan): object {
     products: plan.products.length,
     pieces: plan.receipts.reduce((sum, { quantity }) => sum + quantity, 0),
     gross: formatMoney({ amountMinor: plan.grossMinor, currency: plan.currency }),
+    invoicesWithoutOrder: plan.invoices - plan.orders.length,
     returnsNotHandled: plan.returns,
     rejected: Object.fromEntries(countByReason(plan.rejects)),
     rejects: plan.rejects,
@@ -153,7 +154,8 @@ function report(plan: ImportPlan, result: ImportResult, took: string, terminal: 
   const count = orders.placedNew + orders.replayed;
   terminal.print(
     [
-      `invoices read     ${plan.invoices}, and ${plan.returns.invoices} returns (${plan.returns.rows} rows) not handled yet`,
+      `invoices read     ${plan.invoices + plan.returns.invoices}: ${plan.orders.length} to order, ${plan.invoices - plan.orders.length} without a row that can be ordered, ` +
+        `${plan.returns.invoices} returns (${plan.returns.rows} rows) not handled yet`,
       `rows              ${plan.rows}, rejected ${plan.rejects.length}`,
       ...rejected.map(([reason, rows]) => `                  ${rows} ${reason}`),
       `products          ${products.written} written, ${products.unchanged} unchanged`,
