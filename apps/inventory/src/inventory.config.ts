@@ -1,4 +1,13 @@
-import { defineConfig } from '@flotilla/service/config';
+import { defineConfig, setting } from '@flotilla/service/config';
+import { z } from 'zod';
 
-/** Inventory has no settings beyond those of every service. */
-export class InventoryConfig extends defineConfig({}) {}
+export class InventoryConfig extends defineConfig({
+  // Every order locks nearly all stock, so a second transaction at a time would only wait for the first, and make the
+  // groups of both smaller.
+  unitOfWorkLanes: setting({
+    env: 'UNIT_OF_WORK_LANES',
+    schema: z.coerce.number().int().min(1).max(32),
+    default: 1,
+    doc: 'transactions at a time that handle messages; orders lock most of the stock, so more than one wait for each other',
+  }),
+}) {}
