@@ -333,6 +333,20 @@ describe('the reconciler', () => {
     expect(broker.attempts).toHaveLength(60);
   });
 
+  it('does not take for lost what is published while it looks', async () => {
+    const { outbox, unitOfWork } = await publishSome(5);
+    const view = {
+      streamState: async () => {
+        const state = await broker.streamState();
+        await send(unitOfWork, numbered(5, 'meanwhile'));
+        await outbox.flush(5_000);
+        return state;
+      },
+    };
+    expect(await outbox.reconcile(view)).toMatchObject({ lost: 0 });
+    expect(broker.attempts).toHaveLength(10);
+  });
+
   it('publishes everything again when the broker was wiped', async () => {
     const { outbox, ids } = await publishSome(30);
     await until(() => Date.now() > broker.createdAtMs);

@@ -54,11 +54,14 @@ export async function reconcile(pool: Pool, options: ReconcileOptions): Promise<
   );
   const report: ReconcileReport['streams'][number][] = [];
   for (const { stream } of streams) {
+    // What is published from here on may lie behind the state that the stream is about to tell.
+    const asOf = await databaseTime(pool);
     const state = await options.streamState(stream);
-    const { condition, parameters, reason } = await lostOf(pool, stream, state, since, options);
-    const lost = await unpublish(pool, `stream = $1 AND published_at >= $2 AND (${condition})`, [
+    const { condition, parameters, reason } = await lostOf(pool, stream, state, { since, asOf }, options);
+    const lost = await unpublish(pool, `stream = $1 AND published_at BETWEEN $2 AND $3 AND (${condition})`, [
       stream,
       since,
+      asOf,
       ...parameters,
     ]);
     report.push({ stream, lost, reason: lost === 0 ? 'nothing lost' : reason });
@@ -68,8 +71,14 @@ export async function reconcile(pool: Pool, options: ReconcileOptions): Promise<
   return { lost, streams: report };
 }
 
+/** The messages that were marked as published in it are compared. */
+interface Span {
+  readonly since: string;
+  readonly asOf: string;
+}
+
 interface Lost {
-  /** SQL; $1 and $2 are the stream and the time. */
+  /** SQL; $1 is the stream, $2 and $3 the span of time. */
   readonly condition: string;
   readonly parameters: readonly unknown[];
   readonly reason: Reason;
@@ -79,26 +88,26 @@ async function lostOf(
   pool: Pool,
   stream: string,
   state: StreamState | undefined,
-  since: string,
+  { since, asOf }: Span,
   view: StreamView,
 ): Promise<Lost> {
   if (state === undefined) return { condition: 'true', parameters: [], reason: 'stream is gone' };
   const createdAt = new Date(state.createdAtMs).toISOString();
   const { rows } = await pool.query<{ older: boolean; newer: boolean }>(
-    `SELECT coalesce(bool_or(published_at < $3), false) AS older, coalesce(bool_or(sequence > $4), false) AS newer
-       FROM outbox WHERE stream = $1 AND published_at >= $2`,
-    [stream, since, createdAt, state.lastSequence],
+    `SELECT coalesce(bool_or(published_at < $4), false) AS older, coalesce(bool_or(sequence > $5), false) AS newer
+       FROM outbox WHERE stream = $1 AND published_at BETWEEN $2 AND $3`,
+    [stream, since, asOf, createdAt, state.lastSequence],
   );
   if (rows[0]?.older === true) {
     return {
-      condition: 'published_at < $3 OR sequence > $4',
+      condition: 'published_at < $4 OR sequence > $5',
       parameters: [createdAt, state.lastSequence],
       reason: 'stream was made anew',
     };
   }
   const absent = await absentOf(pool, stream, state, since, view);
   return {
-    condition: 'sequence > $3 OR position = ANY ($4::bigint[])',
+    condition: 'sequence > $4 OR position = ANY ($5::bigint[])',
     parameters: [state.lastSequence, absent],
     reason: 'stream went back',
   };
@@ -134,6 +143,11 @@ async function absentOf(
     if (last === undefined || rows.length < PAGE) return absent;
     below = Number(last.sequence);
   }
+}
+
+async function databaseTime(pool: Pool): Promise<string> {
+  const { rows } = await pool.query<{ now: string }>('SELECT clock_timestamp()::text AS now');
+  return rows[0]?.now ?? 'infinity';
 }
 
 async function unpublish(pool: Pool, condition: string, parameters: unknown[]): Promise<number> {

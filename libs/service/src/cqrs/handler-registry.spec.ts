@@ -3,7 +3,7 @@ import { Injectable, Module, Scope } from '@nestjs/common';
 import { ModulesContainer, NestFactory } from '@nestjs/core';
 import { CommandHandler, EventsHandler, QueryHandler } from '@nestjs/cqrs';
 import { z } from 'zod';
-import { Locks, OutsideUnitOfWork, Reaction } from '../decorators.ts';
+import { Independent, Locks, OutsideUnitOfWork, Reaction } from '../decorators.ts';
 import { HandlerRegistry } from './handler-registry.ts';
 
 const payload = z.object({ id: z.string() });
@@ -21,6 +21,7 @@ class OpenHandler {
 }
 @CommandHandler(Open)
 @OutsideUnitOfWork()
+@Independent()
 @Locks(() => ['door'])
 class OtherOpenHandler {
   execute(): void {}
@@ -106,6 +107,7 @@ describe('the handlers of a service', () => {
     expect(problems).toEqual([
       'shop.Open.v1 has two handlers: OpenHandler and OtherOpenHandler',
       'OtherOpenHandler has @Locks and @OutsideUnitOfWork: locks last as long as a unit of work, and it has none',
+      'OtherOpenHandler has @Independent and @OutsideUnitOfWork: it has no unit of work to overlap',
       "NamelessReaction handles events but has no @Reaction('name'): its subscription needs a lasting name",
       'PlainReaction handles classes that are no contracts: declare them with defineEvent',
       'RequestScopedReaction is request-scoped, but events come without a request: give it the default scope',

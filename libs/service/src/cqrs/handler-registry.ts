@@ -150,6 +150,11 @@ export class HandlerRegistry {
         `${wrapper.name} has @Locks and @OutsideUnitOfWork: locks last as long as a unit of work, and it has none`,
       );
     }
+    if (outsideUnitOfWork && isIndependent(wrapper.metatype as object)) {
+      problems.push(
+        `${wrapper.name} has @Independent and @OutsideUnitOfWork: it has no unit of work to overlap`,
+      );
+    }
     return { locks, outsideUnitOfWork, independent: isIndependent(wrapper.metatype as object) };
   }
 
