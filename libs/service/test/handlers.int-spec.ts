@@ -1,4 +1,4 @@
-import { rpcSubject } from '@flotilla/contracts-protocol';
+import { commandSubject, rpcSubject } from '@flotilla/contracts-protocol';
 import { newId } from '@flotilla/kernel';
 import { DeadLetters, type IncomingMessage } from '@flotilla/messaging';
 import { currentUnitOfWork, UnitOfWork } from '@flotilla/persistence';
@@ -235,6 +235,36 @@ describe('a command that cannot be handled', () => {
       (await letters.list({ service: 'alpha' })).find(({ messageId }) => messageId === id),
     );
     expect(letter.attempts).toBe(1);
+  });
+});
+
+describe('a command on the subject of another', () => {
+  const smuggled = (accountId: string) => {
+    const id = newId();
+    const headers = { 'ce-id': id, 'ce-type': Add.contract.type, 'ce-subject': accountId };
+    return { id, key: accountId, headers, body: JSON.stringify({ accountId, amount: 5 }) };
+  };
+
+  it('is refused as a request, and changes nothing', async () => {
+    const accountId = account();
+    const reply = await alpha.broker.request(
+      { ...smuggled(accountId), subject: rpcSubject(GetTotal.contract) },
+      { timeoutMs: 5_000 },
+    );
+    expect(reply.envelope.outcome).toBe('failed');
+    expect(reply.json()).toMatchObject({ code: 'TYPE_MISMATCH', retry: 'never' });
+    expect(await totalOf(accountId)).toBeUndefined();
+  });
+
+  it('ends in the dead letters as a durable command, and changes nothing', async () => {
+    const accountId = account();
+    const message = smuggled(accountId);
+    await alpha.broker.publish({ ...message, subject: commandSubject(Bump.contract, accountId) });
+    const letter = await until(async () =>
+      (await letters.list({ service: 'alpha' })).find(({ messageId }) => messageId === message.id),
+    );
+    expect(letter).toMatchObject({ errorCode: 'TYPE_MISMATCH', attempts: 1 });
+    expect(await totalOf(accountId)).toBeUndefined();
   });
 });
 
