@@ -1,3 +1,4 @@
+import { defineBulk, type BulkStatement } from '@flotilla/persistence/bulk';
 import type {
   BufferedEvent,
   HistoryEntry,
@@ -21,6 +22,8 @@ import {
 /** The current unit of work, as this library sees it: SQL in its transaction. */
 export interface SagaUnit {
   query<R>(sql: string, params?: unknown[]): Promise<R[]>;
+  /** Runs a bulk statement for one row, together with what other units ask at the same time. Without it: by `query`. */
+  bulk?<R>(statement: BulkStatement, row: readonly unknown[]): Promise<R[]>;
 }
 
 /** What is not queried by column. */
@@ -62,47 +65,104 @@ const COLUMNS = `id, saga, version, revision, status, step, attempt, epoch, comm
 
 const BY_REF = 'id = $1 AND saga = $2';
 
-const LOAD = `SELECT ${COLUMNS} FROM saga_instances WHERE ${BY_REF}`;
+const CLAIM = `SELECT ${COLUMNS} FROM saga_instances WHERE ${BY_REF} AND due_at <= ${time('$3')} FOR UPDATE SKIP LOCKED`;
 
-const CLAIM = `${LOAD} AND due_at <= ${time('$3')} FOR UPDATE SKIP LOCKED`;
+const LOAD = defineBulk(
+  'reads',
+  { id: 'text', saga: 'text' },
+  (given) => `
+  SELECT given.n::int AS n, found.* FROM ${given} CROSS JOIN LATERAL (
+    SELECT ${COLUMNS} FROM saga_instances
+    WHERE saga_instances.id = given.id AND saga_instances.saga = given.saga OFFSET 0
+  ) AS found`,
+);
 
-/** The history rows of a statement, from four arrays: see {@link linesOf}. */
-const historyFrom = (at: string, kinds: string, steps: string, details: string): string => `
+/** Adds the given rows' `lines` to the history: of each row that `condition` lets pass. */
+const history = (condition: string): string => `
   INSERT INTO saga_history (id, saga, at, kind, step, detail)
-  SELECT $1, $2, ${time('line.at')}, line.kind, line.step, line.detail::jsonb
-  FROM unnest(${at}::float8[], ${kinds}::text[], ${steps}::text[], ${details}::text[]) WITH ORDINALITY
-    AS line (at, kind, step, detail, number)`;
+  SELECT given.id, given.saga, ${time('line.at')}, line.kind, line.step, line.detail
+  FROM given ${condition} CROSS JOIN LATERAL ROWS FROM (
+    jsonb_to_recordset(given.lines) AS (at float8, kind text, step text, detail jsonb)
+  ) WITH ORDINALITY AS line (at, kind, step, detail, number)
+  ORDER BY given.n, line.number`;
 
-const INSERT = `
-  WITH written AS (
-    INSERT INTO saga_instances (id, saga, version, revision, status, step, attempt, epoch, command_id, due_at, progress,
-      data, correlation_id, started_at, updated_at, ended_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, ${time('$10')}, $11::jsonb, $12::jsonb, $13, ${time('$14')},
-      ${time('$15')}, ${time('$16')})
+/** What every transition writes, with the types of the parameters; see {@link changing}. */
+const CHANGING = {
+  revision: 'int',
+  status: 'text',
+  step: 'text',
+  attempt: 'int',
+  epoch: 'int',
+  command_id: 'text',
+  due_at: 'float8',
+  progress: 'jsonb',
+  updated_at: 'float8',
+  ended_at: 'float8',
+};
+
+const GIVEN_CHANGES = `given.revision, given.status, given.step, given.attempt, given.epoch, given.command_id,
+      ${time('given.due_at')}, given.progress, ${time('given.updated_at')}, ${time('given.ended_at')}`;
+
+const INSERT = defineBulk(
+  'writes',
+  {
+    id: 'text',
+    saga: 'text',
+    ...CHANGING,
+    data: 'jsonb',
+    version: 'int',
+    correlation_id: 'text',
+    started_at: 'float8',
+    lines: 'jsonb',
+  },
+  (given) => `
+  WITH given AS (SELECT * FROM ${given}), written AS (
+    INSERT INTO saga_instances (id, saga, ${Object.keys(CHANGING).join(', ')}, data, version, correlation_id, started_at)
+    SELECT given.id, given.saga, ${GIVEN_CHANGES},
+      given.data, given.version, given.correlation_id, ${time('given.started_at')}
+    FROM given
     ON CONFLICT DO NOTHING
-    RETURNING 1
-  ), recorded AS (
-    ${historyFrom('$17', '$18', '$19', '$20')}
-    WHERE EXISTS (SELECT FROM written) ORDER BY line.number
-  )
-  SELECT count(*)::int AS written FROM written`;
+    RETURNING id, saga
+  ), recorded AS (${history('JOIN written USING (id, saga)')})
+  SELECT given.n::int AS n FROM given JOIN written USING (id, saga)`,
+);
 
-const SAVE = `
-  WITH written AS (
-    UPDATE saga_instances SET revision = $4, status = $5, step = $6, attempt = $7, epoch = $8, command_id = $9,
-      due_at = ${time('$10')}, progress = $11::jsonb, data = coalesce($12::jsonb, data), updated_at = ${time('$13')},
-      ended_at = ${time('$14')}
-    WHERE ${BY_REF} AND revision = $3
-    RETURNING 1
-  ), recorded AS (
-    ${historyFrom('$15', '$16', '$17', '$18')}
-    WHERE EXISTS (SELECT FROM written) ORDER BY line.number
-  )
-  SELECT count(*)::int AS written FROM written`;
+/**
+ * An update in the form of an insert that always meets its row: the row is found by the primary key whatever the
+ * planner believes of the table. Data that did not change is given as JSON null: its large values are not written
+ * again.
+ */
+const SAVE = defineBulk(
+  'writes',
+  { id: 'text', saga: 'text', ...CHANGING, data: 'jsonb', lines: 'jsonb' },
+  (given) => `
+  WITH given AS (SELECT * FROM ${given}), written AS (
+    INSERT INTO saga_instances (id, saga, ${Object.keys(CHANGING).join(', ')}, data, version, correlation_id, started_at)
+    SELECT given.id, given.saga, ${GIVEN_CHANGES},
+      given.data, found.version, found.correlation_id, found.started_at
+    FROM given CROSS JOIN LATERAL (
+      SELECT version, correlation_id, started_at FROM saga_instances
+      WHERE saga_instances.id = given.id AND saga_instances.saga = given.saga
+        AND saga_instances.revision = given.revision - 1 OFFSET 0
+    ) AS found
+    ON CONFLICT (id, saga) DO UPDATE SET
+      ${Object.keys(CHANGING)
+        .map((column) => `${column} = excluded.${column}`)
+        .join(', ')},
+      data = CASE WHEN excluded.data = 'null'::jsonb THEN saga_instances.data ELSE excluded.data END
+    WHERE saga_instances.revision = excluded.revision - 1
+    RETURNING id, saga
+  ), recorded AS (${history('JOIN written USING (id, saga)')})
+  SELECT given.n::int AS n FROM given JOIN written USING (id, saga)`,
+);
 
-const RECORD = `
-  WITH recorded AS (${historyFrom('$3', '$4', '$5', '$6')} ORDER BY line.number)
-  SELECT 1`;
+const RECORD = defineBulk(
+  'writes',
+  { id: 'text', saga: 'text', lines: 'jsonb' },
+  (given) => `
+  WITH given AS (SELECT * FROM ${given}), recorded AS (${history('')})
+  SELECT given.n::int AS n FROM given`,
+);
 
 const PURGE = `
   WITH ended AS (
@@ -129,44 +189,38 @@ export class PostgresSagaStore implements SagaStore {
   }
 
   async insert(instance: SagaInstance, history: readonly HistoryEntry[]): Promise<boolean> {
-    const { id, saga, version, data, correlationId, startedAt, updatedAt } = instance;
-    const [row] = await this.#unit.query<{ written: number }>(INSERT, [
+    const { id, saga, version, data, correlationId, startedAt } = instance;
+    const written = await this.#bulk(INSERT, [
       id,
       saga,
-      version,
       ...changing(instance),
       JSON.stringify(data),
+      version,
       correlationId,
       startedAt,
-      updatedAt,
-      instance.endedAt,
-      ...linesOf(history),
+      linesOf(history),
     ]);
-    return row?.written === 1;
+    return written.length === 1;
   }
 
   async load({ id, saga }: SagaRef): Promise<SagaInstance | undefined> {
-    const [row] = await this.#unit.query<InstanceRow>(LOAD, [id, saga]);
+    const [row] = await this.#bulk<InstanceRow>(LOAD, [id, saga]);
     return row && fromRow(row);
   }
 
   async save(before: SagaInstance, next: SagaInstance, history: readonly HistoryEntry[]): Promise<boolean> {
-    const [row] = await this.#unit.query<{ written: number }>(SAVE, [
+    const written = await this.#bulk(SAVE, [
       before.id,
       before.saga,
-      before.revision,
       ...changing(next),
-      // Data that did not change is not sent, and its large values are not written again.
-      next.data === before.data ? null : JSON.stringify(next.data),
-      next.updatedAt,
-      next.endedAt,
-      ...linesOf(history),
+      next.data === before.data ? 'null' : JSON.stringify(next.data),
+      linesOf(history),
     ]);
-    return row?.written === 1;
+    return written.length === 1;
   }
 
   async record({ id, saga }: SagaRef, history: readonly HistoryEntry[]): Promise<void> {
-    if (history.length > 0) await this.#unit.query(RECORD, [id, saga, ...linesOf(history)]);
+    if (history.length > 0) await this.#bulk(RECORD, [id, saga, linesOf(history)]);
   }
 
   async nextTimers(limit: number): Promise<DueTimer[]> {
@@ -222,13 +276,22 @@ export class PostgresSagaStore implements SagaStore {
     const [row] = await this.#unit.query<{ purged: number }>(PURGE, [endedBefore, limit]);
     return row?.purged ?? 0;
   }
+
+  #bulk<R>(statement: BulkStatement, row: readonly unknown[]): Promise<R[]> {
+    return this.#unit.bulk
+      ? this.#unit.bulk<R>(statement, row)
+      : this.#unit.query<R>(
+          statement.text,
+          row.map((value) => [value]),
+        );
+  }
 }
 
 const OPEN = `(due_at IS NOT NULL OR status = 'parked')`;
 
-/** The values that both statements write, in the order of their parameters: revision to progress. */
+/** The values of {@link CHANGING}, in its order. */
 function changing(instance: SagaInstance): unknown[] {
-  const { revision, status, step, attempt, epoch, commandId, dueAt } = instance;
+  const { revision, status, step, attempt, epoch, commandId, dueAt, updatedAt, endedAt } = instance;
   const { direction, waiting, undo, buffer, cancel, reason, parked } = instance;
   const progress: Progress = {
     direction,
@@ -239,17 +302,23 @@ function changing(instance: SagaInstance): unknown[] {
     ...(reason && { reason }),
     ...(parked && { parked }),
   };
-  return [revision, status, step, attempt, epoch, commandId, dueAt, JSON.stringify(progress)];
+  return [
+    revision,
+    status,
+    step,
+    attempt,
+    epoch,
+    commandId,
+    dueAt,
+    JSON.stringify(progress),
+    updatedAt,
+    endedAt,
+  ];
 }
 
-/** The history as arrays: times, kinds, steps and details. */
-function linesOf(history: readonly HistoryEntry[]): unknown[][] {
-  return [
-    history.map(({ at }) => at),
-    history.map(({ kind }) => kind),
-    history.map(({ step }) => step),
-    history.map(({ detail }) => (detail === null ? null : JSON.stringify(detail))),
-  ];
+/** The history as JSON, for `jsonb_to_recordset`. */
+function linesOf(history: readonly HistoryEntry[]): string {
+  return JSON.stringify(history);
 }
 
 function fromRow(row: InstanceRow): SagaInstance {

@@ -68,6 +68,18 @@ export class PipelinedClient extends Client {
     return this.#query([text, values]) as Promise<{ readonly rows: R[] }>;
   }
 
+  /** As `ask`, for a statement of the chassis' own making: it is always named, and no guard looks at it. */
+  async askNamed<R>(name: string, text: string, values: readonly unknown[]): Promise<R[]> {
+    const { rows } = await this.#explained(this.send(text, values, name));
+    return rows as unknown as R[];
+  }
+
+  /** Wraps the answer to a statement that is shared with others in a span of the caller's, if someone looks. */
+  traced<T>(text: string, answer: Promise<T>): Promise<T> {
+    const span = startStatementSpan(text, this.#address);
+    return span === undefined ? answer : traced(answer, span);
+  }
+
   /** As pg's, for text and values. The signature is `never` only because it stands for all of pg's overloads. */
   override query(...args: readonly unknown[]): never {
     return this.#query(args) as never;
@@ -119,10 +131,10 @@ export class PipelinedClient extends Client {
   }
 }
 
-async function traced(
-  result: Promise<Rows>,
+async function traced<T>(
+  result: Promise<T>,
   span: ReturnType<typeof startStatementSpan> & object,
-): Promise<Rows> {
+): Promise<T> {
   try {
     const rows = await result;
     endStatementSpan(span);

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { EntityManager } from 'typeorm';
 import { OutsideUnitOfWorkError } from '../persistence.errors.ts';
+import type { BulkStatement } from './bulk-statement.ts';
 import type { OutgoingMessage } from '../outbox/outgoing-message.ts';
 
 /** The unit of work that the running code is part of. It ends with the work that was given to it. */
@@ -9,6 +10,11 @@ export interface ActiveUnitOfWork {
   readonly manager: EntityManager;
   /** Runs a statement on the unit's connection and returns its rows. */
   query<R>(sql: string, parameters?: readonly unknown[]): Promise<R[]>;
+  /**
+   * Runs a bulk statement for one row and returns the rows of its result that belong to it. Units that overlap share
+   * one statement for what they ask at the same time.
+   */
+  bulk<R>(statement: BulkStatement, row: readonly unknown[]): Promise<R[]>;
   /** Puts a message into the outbox: it is published after the commit, and never without it. */
   send(message: OutgoingMessage): void;
   /** Keeps `reply` (JSON) with the inbox entry, for duplicates; without an inbox entry there are none, and it does nothing. */

@@ -20,6 +20,7 @@ import {
   UnitOfWorkTimedOutError,
 } from '../persistence.errors.ts';
 import { unitStorage } from './active-unit-of-work.ts';
+import { BulkStatements } from './bulk-statements.ts';
 import { MemberUnit } from './member-unit.ts';
 import type { Group } from './submission-queue.ts';
 import type { Processed, Submission } from './submission.ts';
@@ -132,7 +133,7 @@ export class Lane {
         if (result === undefined) pending.delete(submission);
         else ended.push(result);
       };
-      if (overlap) await this.#overlap(fresh, settle, onWork);
+      if (overlap) await this.#overlap(group.waves, new Set(fresh), settle, onWork);
       else await this.#inSequence(fresh, settle, onWork);
       if (ended.length === 0) {
         await this.#rollBack();
@@ -185,20 +186,32 @@ export class Lane {
   }
 
   /**
-   * All at once, without savepoints. A member that fails before it has written anything leaves nothing to undo; after
-   * any other failure the group has failed, and its members run again in sequence.
+   * Wave by wave, those of one all at once, without savepoints. A member that fails before it has written anything
+   * leaves nothing to undo; after any other failure the group has failed, and its members run again in sequence.
    */
-  async #overlap(members: readonly Submission[], settle: Settle, onWork: () => void): Promise<void> {
-    onWork();
-    const results = await Promise.allSettled(members.map((submission) => this.#work(submission, 'none')));
-    for (const [index, result] of results.entries()) {
-      if (result.status === 'fulfilled') settle(members[index] as Submission, result.value);
+  async #overlap(
+    waves: Group['waves'],
+    fresh: ReadonlySet<Submission>,
+    settle: Settle,
+    onWork: () => void,
+  ): Promise<void> {
+    for (const wave of waves) {
+      const members = wave.filter((submission) => fresh.has(submission));
+      if (members.length === 0) continue;
+      onWork();
+      const bulk = new BulkStatements(this.#connected().client);
+      const results = await Promise.allSettled(
+        members.map((submission) => this.#work(submission, 'none', bulk)),
+      );
+      for (const [index, result] of results.entries()) {
+        if (result.status === 'fulfilled') settle(members[index] as Submission, result.value);
+      }
+      // Only now: who was answered must not run again.
+      for (const result of results) if (result.status === 'rejected') throw result.reason;
+      this.#assertHealthy();
+      if (this.#connected().client.getTransactionStatus() === 'E')
+        throw new Error('a statement of a member failed');
     }
-    // Only now: who was answered must not run again.
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
-    this.#assertHealthy();
-    if (this.#connected().client.getTransactionStatus() === 'E')
-      throw new Error('a statement of a member failed');
   }
 
   async #connect(): Promise<void> {
@@ -237,9 +250,13 @@ export class Lane {
    * Runs one member. Undefined: it failed and was answered. Throws when the whole group has failed. `savepoint`: what to
    * go back to when it fails; undefined: nothing, it is the only one; `none`: nothing, and it is not.
    */
-  async #work(submission: Submission, savepoint: string | undefined): Promise<Ended | undefined> {
+  async #work(
+    submission: Submission,
+    savepoint: string | undefined,
+    bulk?: BulkStatements,
+  ): Promise<Ended | undefined> {
     const { runner, client } = this.#connected();
-    const unit = new MemberUnit(runner.manager, client);
+    const unit = new MemberUnit(runner.manager, client, bulk);
     const inUnit = <R>(action: () => R): R =>
       submission.inContext(() => unitStorage.run({ owner: this.#owner, unit }, action));
     setTransactionState(runner, true);

@@ -4,20 +4,25 @@ import type { OutgoingMessage } from '../outbox/outgoing-message.ts';
 import { prepareMessage, type PreparedMessage } from '../outbox/outbox-row.ts';
 import { UnitOfWorkOverError } from '../persistence.errors.ts';
 import type { ActiveUnitOfWork } from './active-unit-of-work.ts';
+import type { BulkStatement } from './bulk-statement.ts';
+import { runBulk, type BulkStatements } from './bulk-statements.ts';
 
 /** The unit of work of one member of a group: what it wants written and done when its group commits. */
 export class MemberUnit implements ActiveUnitOfWork {
   readonly #manager: EntityManager;
   readonly #client: PipelinedClient;
+  readonly #bulk: BulkStatements | undefined;
   #over = false;
   #messages: PreparedMessage[] = [];
   #reply: string | undefined;
   #afterCommit: (() => void)[] = [];
   #wrote = false;
 
-  constructor(manager: EntityManager, client: PipelinedClient) {
+  /** `bulk`: where its bulk statements meet those of the units that it overlaps with. */
+  constructor(manager: EntityManager, client: PipelinedClient, bulk: BulkStatements | undefined) {
     this.#manager = manager;
     this.#client = client;
+    this.#bulk = bulk;
   }
 
   get manager(): EntityManager {
@@ -27,8 +32,16 @@ export class MemberUnit implements ActiveUnitOfWork {
 
   async query<R>(sql: string, parameters: readonly unknown[] = []): Promise<R[]> {
     this.#assertActive('query()');
+    this.#bulk?.flush();
     const result = await this.#client.ask<R>(sql, parameters);
     return result.rows;
+  }
+
+  async bulk<R>(statement: BulkStatement, row: readonly unknown[]): Promise<R[]> {
+    this.#assertActive('bulk()');
+    if (statement.writes) this.#wrote = true;
+    if (this.#bulk !== undefined) return this.#bulk.add<R>(statement, row);
+    return this.#client.traced(statement.text, runBulk<R>(this.#client, statement, [row]));
   }
 
   send(message: OutgoingMessage): void {

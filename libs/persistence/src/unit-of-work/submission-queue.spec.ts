@@ -58,7 +58,7 @@ describe('SubmissionQueue', () => {
     expect(names(queue.take(9)?.members)).toEqual(['3']);
   });
 
-  it('makes groups of independent submissions that share neither key nor lock', () => {
+  it('puts independent submissions that share a key or a lock into waves, one after the other', () => {
     const queue = new SubmissionQueue();
     const independent = true;
     queue.add(submission('a1', { key: 'a', independent }));
@@ -66,15 +66,31 @@ describe('SubmissionQueue', () => {
     queue.add(submission('b', { key: 'b', locks: ['x'], independent }));
     queue.add(submission('c', { key: 'c', locks: ['y', 'x'], independent }));
     queue.add(submission('d', { key: 'd', locks: ['y'], independent }));
+    queue.add(submission('e', { key: 'e', locks: ['z'], independent }));
     queue.add(submission('other'));
     const first = queue.take(9);
     expect(first?.independent).toBe(true);
-    expect(names(first?.members)).toEqual(['a1', 'b', 'd']);
+    expect(first?.waves.map(names)).toEqual([['a1', 'b', 'e'], ['a2', 'c'], ['d']]);
+    expect(names(first?.members).toSorted()).toEqual(['a1', 'a2', 'b', 'c', 'd', 'e']);
     const second = queue.take(9);
     expect(second?.independent).toBe(false);
+    expect(second?.waves).toEqual([]);
     expect(names(second?.members)).toEqual(['other']);
+  });
+
+  it('leaves to the next group what would need too many waves', () => {
+    const queue = new SubmissionQueue();
+    const all = Array.from({ length: 20 }, (_, index) => `a${index}`);
+    for (const name of all) queue.add(submission(name, { key: 'a', independent: true }));
+    const first = queue.take(32);
+    expect(first?.waves.every((wave) => wave.length === 1)).toBe(true);
+    expect(first?.waves.length).toBeLessThan(all.length);
+    expect(queue.take(32)).toBeUndefined();
     if (first !== undefined) queue.release(first);
-    expect(names(queue.take(9)?.members)).toEqual(['a2', 'c']);
+    const second = queue.take(32);
+    expect([...names(first?.members), ...names(second?.members)]).toEqual(
+      all.slice(0, (first?.members.length ?? 0) + (second?.members.length ?? 0)),
+    );
   });
 
   it('puts members of a failed group back before the others of their keys, each alone', () => {

@@ -10,16 +10,26 @@ interface Chain {
 /** What one transaction carries, and the chains that are blocked until it has ended. */
 export interface Group {
   readonly members: readonly Submission[];
-  /** Whether the members may overlap: all are independent, and no two share a key or a lock. */
+  /** Whether the members may overlap: all are independent. */
   readonly independent: boolean;
+  /**
+   * The members of an independent group, a wave after the other: those of one wave share neither key nor lock and run
+   * at the same time, those of the next begin when it has ended. Of a group that is not independent: none.
+   */
+  readonly waves: readonly (readonly Submission[])[];
   readonly chains: readonly unknown[];
 }
+
+/** Waves of a group at most: each is at least a round trip more until its first members are answered. */
+const MAX_WAVES = 8;
 
 /** A group in the making. */
 interface Draft {
   readonly members: Submission[];
+  readonly waves: Submission[][];
   readonly messages: Set<string>;
-  readonly locks: Set<string>;
+  /** The wave after the last one that has a lock. */
+  readonly locks: Map<string, number>;
   readonly limit: number;
 }
 
@@ -75,7 +85,7 @@ export class SubmissionQueue {
   /** The next group, of at most `limit`; undefined when nothing can run. Call {@link release} when it has ended. */
   take(limit: number): Group | undefined {
     const chains: Chain[] = [];
-    const draft: Draft = { members: [], messages: new Set(), locks: new Set(), limit };
+    const draft: Draft = { members: [], waves: [], messages: new Set(), locks: new Map(), limit };
     while (draft.members.length < limit && this.ready > 0) {
       const chain = this.#line[this.#head] as Chain;
       if (!fits(chain.waiting[0], draft)) break;
@@ -90,7 +100,7 @@ export class SubmissionQueue {
       this.#head = 0;
     }
     const [first] = draft.members;
-    return first && { members: draft.members, independent: first.independent, chains };
+    return first && { members: draft.members, independent: first.independent, waves: draft.waves, chains };
   }
 
   /** Lets the chains of a group that has ended be taken from again. */
@@ -114,20 +124,27 @@ export class SubmissionQueue {
     return dropped;
   }
 
-  #takeFrom(chain: Chain, { members, messages, locks, limit }: Draft): void {
+  #takeFrom(chain: Chain, draft: Draft): void {
+    const { members, waves, messages, locks, limit } = draft;
+    let wave = 0;
     for (;;) {
       const next = chain.waiting[0];
       if (next === undefined || members.length >= limit || !fits(next, { members })) return;
       const message = messageOf(next);
       // The second of two deliveries waits for the outcome of the first.
       if (message !== undefined && messages.has(message)) return;
-      if (next.independent && next.locks.some((lock) => locks.has(lock))) return;
+      if (next.independent) {
+        for (const lock of next.locks) wave = Math.max(wave, locks.get(lock) ?? 0);
+        if (wave >= MAX_WAVES) return;
+        (waves[wave] ??= []).push(next);
+        wave += 1;
+        for (const lock of next.locks) locks.set(lock, wave);
+      }
       if (message !== undefined) messages.add(message);
-      for (const lock of next.locks) locks.add(lock);
       chain.waiting.shift();
       this.#size -= 1;
       members.push(next);
-      if (next.alone || next.independent) return;
+      if (next.alone) return;
     }
   }
 

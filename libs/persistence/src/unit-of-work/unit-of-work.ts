@@ -7,6 +7,7 @@ import type { OutboxRow } from '../outbox/outbox-row.ts';
 import { lockNow } from '../inbox/inbox-statements.ts';
 import { IdempotencyConflictError, NestedProcessError } from '../persistence.errors.ts';
 import { unitStorage, type ActiveUnitOfWork } from './active-unit-of-work.ts';
+import type { BulkStatement } from './bulk-statement.ts';
 import { GroupCommitter } from './group-committer.ts';
 import type { InboxEntry, Processed, ProcessOptions, RunOptions } from './submission.ts';
 import { resolveUnitOfWorkLimits, type UnitOfWorkLimits } from './unit-of-work.options.ts';
@@ -90,6 +91,19 @@ export class UnitOfWork {
     const { current } = this;
     if (current !== undefined) return current.query<R>(sql, parameters);
     return this.#dataSource.query<R[]>(sql, [...parameters]);
+  }
+
+  /**
+   * Runs a bulk statement for one row, and returns the rows of its result that belong to it: in the current unit's
+   * transaction, together with what the units it overlaps with ask for at the same time; outside of one as a read.
+   */
+  async bulk<R>(statement: BulkStatement, row: readonly unknown[]): Promise<R[]> {
+    const { current } = this;
+    if (current !== undefined) return current.bulk<R>(statement, row);
+    return this.#dataSource.query<R[]>(
+      statement.text,
+      row.map((value) => [value]),
+    );
   }
 
   /** The remembered reply of a message that was handled before, without opening a unit; undefined for a new one. */

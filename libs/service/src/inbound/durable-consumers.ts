@@ -153,14 +153,25 @@ export class DurableConsumers {
       this.#options.consume,
       async ({ message }) => {
         await this.#handling.run(message, { handler: name, outcomeOf: duplicateOrOk }, () =>
-          this.#unitOfWork.process(
-            { consumer: REPLY_INBOX, messageId: message.envelope.id, key: sagas.instanceOf(message) },
-            () => sagas.reply(message),
-            SAGA_UNIT,
-          ),
+          this.#reply(sagas, message),
         );
       },
     );
+  }
+
+  /**
+   * A saga knows by itself an answer that it has taken: the command is no longer the one in flight. Only what may be
+   * answered more than once under one command id, a failure that is tried again, needs a row in the inbox.
+   */
+  async #reply(sagas: SagaInbox, message: IncomingMessage): Promise<Handled> {
+    const { id, outcome } = message.envelope;
+    const key = sagas.instanceOf(message);
+    if (outcome !== 'ok') {
+      const entry = { consumer: REPLY_INBOX, messageId: id, key };
+      return this.#unitOfWork.process(entry, () => sagas.reply(message), SAGA_UNIT);
+    }
+    await this.#unitOfWork.run(() => sagas.reply(message), { ...SAGA_UNIT, key });
+    return { duplicate: false };
   }
 
   #consumeEvents(reaction: string, owner: string, ordered: boolean): Promise<Consumption> {

@@ -92,7 +92,10 @@ export class SagaHost implements OnApplicationBootstrap {
   async onApplicationBootstrap(): Promise<void> {
     const { service, registrations, unitOfWork, outgoing, clock, metrics } = this.#parts;
     const engine = new SagaEngine({
-      store: new PostgresSagaStore({ query: (sql, parameters) => unitOfWork.query(sql, parameters) }),
+      store: new PostgresSagaStore({
+        query: (sql, parameters) => unitOfWork.query(sql, parameters),
+        bulk: (statement, row) => unitOfWork.bulk(statement, row),
+      }),
       transport: new OutboxSagaTransport(service, outgoing),
       clock,
       sagas: registrations.map(({ definition, actions }) =>

@@ -1,0 +1,40 @@
+/**
+ * A statement that does for many rows what it does for one, so that units of work that overlap share it: the round
+ * trip, the parsing and the planning are paid once for all. Made by {@link defineBulk}.
+ */
+export interface BulkStatement {
+  /** What the connection calls it once it is prepared. */
+  readonly name: string;
+  readonly text: string;
+  readonly columns: number;
+  /** Whether it changes rows: then a unit that used it cannot be undone by itself. */
+  readonly writes: boolean;
+}
+
+/** Statements defined so far: their names are numbers. */
+let defined = 0;
+
+/**
+ * Declares a bulk statement. `columns` are the given rows' columns with their types in Postgres, in the order of the
+ * values; no type may be an array (unnest would take it apart): use jsonb. `sql` gets the FROM item of the given rows, to be
+ * used once; each has its number `n`, and every row of the result says in a column `n` (integer) which one it belongs to.
+ *
+ * The plan is kept, and may have been made when a table was nearly empty: find rows by `CROSS JOIN LATERAL (SELECT ...
+ * WHERE key = given.key OFFSET 0)`, and write with `INSERT ... ON CONFLICT`; a join could become a scan.
+ */
+export function defineBulk(
+  kind: 'reads' | 'writes',
+  columns: Readonly<Record<string, string>>,
+  sql: (given: string) => string,
+): BulkStatement {
+  const names = Object.keys(columns);
+  const arrays = Object.values(columns).map((type, index) => `$${index + 1}::${type}[]`);
+  const given = `unnest(${arrays.join(', ')}) WITH ORDINALITY AS given (${names.join(', ')}, n)`;
+  defined += 1;
+  return {
+    name: `flotilla_bulk_${defined}`,
+    text: sql(given),
+    columns: names.length,
+    writes: kind === 'writes',
+  };
+}
