@@ -1,5 +1,5 @@
 import type { Notification } from '@flotilla/contracts-notifications';
-import { UnitOfWork } from '@flotilla/persistence';
+import { defineBulk, UnitOfWork } from '@flotilla/persistence';
 import { Injectable } from '@nestjs/common';
 
 /** Where messages about an order go, and what its customer calls it. */
@@ -40,6 +40,28 @@ interface NotificationRow extends Omit<Notification, 'createdAt' | 'sentAt'> {
   readonly sentAt: Date | null;
 }
 
+const PUT = defineBulk(
+  'writes',
+  {
+    notification_id: 'uuid',
+    order_id: 'uuid',
+    fact: 'text',
+    customer_id: 'text',
+    recipient: 'text',
+    subject: 'text',
+    body: 'text',
+    status: 'text',
+    created_at: 'timestamptz',
+    sent_at: 'timestamptz',
+  },
+  (given) => `
+  INSERT INTO mailbox (notification_id, order_id, fact, customer_id, recipient, subject, body, status,
+    next_attempt_at, created_at, sent_at)
+  SELECT notification_id, order_id, fact, customer_id, recipient, subject, body, status, created_at, created_at, sent_at
+    FROM ${given}
+  ON CONFLICT (order_id, fact) DO NOTHING`,
+);
+
 /** The table of messages to customers, and the contacts of their orders. */
 @Injectable()
 export class Mailbox {
@@ -73,13 +95,19 @@ export class Mailbox {
   /** Writes a message unless the order's customer has been told this already. */
   async put(message: NewMessage): Promise<void> {
     const { id, orderId, fact, customerId, recipient, subject, body, status, at } = message;
-    await this.unitOfWork.query(
-      `INSERT INTO mailbox (notification_id, order_id, fact, customer_id, recipient, subject, body, status,
-         next_attempt_at, created_at, sent_at)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)
-       ON CONFLICT (order_id, fact) DO NOTHING`,
-      [id, orderId, fact, customerId, recipient, subject, body, status, at, status === 'sent' ? at : null],
-    );
+    const sentAt = status === 'sent' ? at : null;
+    await this.unitOfWork.bulk(PUT, [
+      id,
+      orderId,
+      fact,
+      customerId,
+      recipient,
+      subject,
+      body,
+      status,
+      at,
+      sentAt,
+    ]);
   }
 
   /** All messages about an order, the oldest first. */

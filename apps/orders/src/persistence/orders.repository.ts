@@ -1,6 +1,6 @@
 import type { OrderLine, RejectionReason } from '@flotilla/contracts-orders';
 import type { Address } from '@flotilla/contracts-shipping';
-import { UnitOfWork } from '@flotilla/persistence';
+import { defineBulk, UnitOfWork } from '@flotilla/persistence';
 import { FlotillaError } from '@flotilla/kernel';
 import { Injectable } from '@nestjs/common';
 import { Order, type OrderStatus } from '../domain/order.ts';
@@ -37,6 +37,33 @@ interface OrderRow {
   readonly currency: string;
 }
 
+const FIND = defineBulk(
+  'reads',
+  { order_id: 'uuid' },
+  (given) => `
+  SELECT given.n::int AS n, o.order_id, o.customer_id, o.status, o.version, o.total_minor, o.currency
+    FROM ${given} JOIN orders o ON o.order_id = given.order_id`,
+);
+
+const SAVE = defineBulk(
+  'writes',
+  {
+    order_id: 'uuid',
+    status: 'text',
+    version: 'int',
+    updated_at: 'timestamptz',
+    rejection_reason: 'text',
+    detail: 'text',
+  },
+  (given) => `
+  UPDATE orders o
+     SET status = given.status, version = given.version, updated_at = given.updated_at,
+         rejection_reason = given.rejection_reason, detail = given.detail
+    FROM ${given}
+   WHERE o.order_id = given.order_id AND o.version = given.version - 1
+  RETURNING given.n::int AS n`,
+);
+
 /** The orders in the database. */
 @Injectable()
 export class OrdersRepository {
@@ -44,10 +71,7 @@ export class OrdersRepository {
 
   /** The order, or undefined. */
   async find(orderId: string): Promise<Order | undefined> {
-    const [row] = await this.unitOfWork.query<OrderRow>(
-      'SELECT order_id, customer_id, status, version, total_minor, currency FROM orders WHERE order_id = $1',
-      [orderId],
-    );
+    const [row] = await this.unitOfWork.bulk<OrderRow>(FIND, [orderId]);
     return (
       row &&
       new Order({
@@ -87,18 +111,14 @@ export class OrdersRepository {
 
   /** Stores an order one event later. Throws {@link OrderChangedError} if another transaction was quicker. */
   async save({ state }: Order, at: Date, ending?: Ending): Promise<void> {
-    const rows = await this.unitOfWork.query(
-      `UPDATE orders SET status = $2, version = $3, updated_at = $4, rejection_reason = $5, detail = $6
-       WHERE order_id = $1 AND version = $3 - 1 RETURNING order_id`,
-      [
-        state.orderId,
-        state.status,
-        state.version,
-        at,
-        ending?.rejectionReason ?? null,
-        ending?.detail ?? null,
-      ],
-    );
+    const rows = await this.unitOfWork.bulk(SAVE, [
+      state.orderId,
+      state.status,
+      state.version,
+      at,
+      ending?.rejectionReason ?? null,
+      ending?.detail ?? null,
+    ]);
     if (rows.length !== 1) throw new OrderChangedError(state.orderId);
   }
 }

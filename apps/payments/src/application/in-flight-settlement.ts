@@ -17,6 +17,7 @@ import {
 import { Payments } from '../persistence/payments.ts';
 import type { ProviderAnswer } from '../provider/payment-provider.ts';
 import { ProviderClient } from '../provider/provider-client.ts';
+import { paymentUnit } from './payment-unit.ts';
 
 /** An authorised payment with a capture or void under way. */
 export type PaymentInFlight = AuthorisedPayment & {
@@ -71,7 +72,7 @@ export class InFlightSettlement {
 
   /** Answers the payment as it is then: somebody else may have been first. */
   #record(change: Change): Promise<Payment> {
-    return this.unitOfWork.run(() => this.payments.record(change), { key: change.before.orderId });
+    return this.unitOfWork.run(() => this.payments.record(change), paymentUnit(change.before.orderId));
   }
 }
 

@@ -6,7 +6,7 @@ import {
   PaymentVoided,
 } from '@flotilla/contracts-payments';
 import type { Money } from '@flotilla/contracts-money';
-import { UnitOfWork } from '@flotilla/persistence';
+import { defineBulk, UnitOfWork } from '@flotilla/persistence';
 import { Injectable } from '@nestjs/common';
 import { EventBus } from '@nestjs/cqrs';
 import type {
@@ -35,33 +35,75 @@ interface PaymentRow {
   readonly version: number;
 }
 
-const INSERT = `
-  INSERT INTO payments (id, order_id, customer_id, status, amount_minor, currency, version)
-  VALUES ($1, $2, $3, $4, $5, $6, $7)
-  ON CONFLICT (order_id) DO NOTHING
-  RETURNING version`;
+const OPEN = defineBulk(
+  'writes',
+  {
+    id: 'uuid',
+    order_id: 'uuid',
+    customer_id: 'text',
+    status: 'text',
+    amount_minor: 'bigint',
+    currency: 'text',
+    version: 'int',
+  },
+  (given) => `
+  WITH given AS (SELECT * FROM ${given}), opened AS (
+    INSERT INTO payments (id, order_id, customer_id, status, amount_minor, currency, version)
+    SELECT id, order_id, customer_id, status, amount_minor, currency, version FROM given
+    ON CONFLICT (order_id) DO NOTHING
+    RETURNING id
+  )
+  SELECT given.n::int AS n FROM given JOIN opened USING (id)`,
+);
 
 // Amounts stay below 2^53 (the contract takes safe integers only), so a double holds them exactly.
-const SELECT = `
-  SELECT id, order_id, status, amount_minor::float8, currency, reference, decline_reason, in_flight, in_flight_key,
-         refunded_minor::float8, refunding_minor::float8, version
-    FROM payments WHERE order_id = $1`;
+const FIND = defineBulk(
+  'reads',
+  { order_id: 'uuid' },
+  (given) => `
+  SELECT given.n::int AS n, p.id, p.order_id, p.status, p.amount_minor::float8, p.currency, p.reference,
+         p.decline_reason, p.in_flight, p.in_flight_key, p.refunded_minor::float8, p.refunding_minor::float8, p.version
+    FROM ${given} JOIN payments p ON p.order_id = given.order_id`,
+);
 
 // One statement per step: the payment as it was decided on, or nothing, and with it the posting.
-const UPDATE = `
-  WITH changed AS (
-    UPDATE payments
-       SET status = $3, reference = $4, decline_reason = $5, in_flight = $6, in_flight_key = $7,
-           refunded_minor = $8, refunding_minor = $9, version = $10, updated_at = now()
-     WHERE id = $1 AND version = $2
-    RETURNING id
+const RECORD = defineBulk(
+  'writes',
+  {
+    id: 'uuid',
+    before_version: 'int',
+    status: 'text',
+    reference: 'text',
+    decline_reason: 'text',
+    in_flight: 'text',
+    in_flight_key: 'text',
+    refunded_minor: 'bigint',
+    refunding_minor: 'bigint',
+    version: 'int',
+    transaction_id: 'uuid',
+    kind: 'text',
+    currency: 'text',
+    entries: 'jsonb',
+  },
+  (given) => `
+  WITH given AS (SELECT * FROM ${given}), changed AS (
+    UPDATE payments p
+       SET status = given.status, reference = given.reference, decline_reason = given.decline_reason,
+           in_flight = given.in_flight, in_flight_key = given.in_flight_key, refunded_minor = given.refunded_minor,
+           refunding_minor = given.refunding_minor, version = given.version, updated_at = now()
+      FROM given
+     WHERE p.id = given.id AND p.version = given.before_version
+    RETURNING p.id
   ), posted AS (
     INSERT INTO ledger_entries (transaction_id, line, kind, payment_id, account, direction, amount_minor, currency)
-    SELECT $11, entry.line, $12, changed.id, entry.account, entry.direction, entry.amount_minor, $13
-      FROM changed, unnest($14::text[], $15::text[], $16::bigint[])
-           WITH ORDINALITY AS entry (account, direction, amount_minor, line)
+    SELECT given.transaction_id, entry.line, given.kind, given.id,
+           entry.account, entry.direction, entry.amount_minor, given.currency
+      FROM given JOIN changed USING (id) CROSS JOIN LATERAL ROWS FROM (
+             jsonb_to_recordset(given.entries) AS (account text, direction text, "amountMinor" bigint)
+           ) WITH ORDINALITY AS entry (account, direction, amount_minor, line)
   )
-  SELECT id FROM changed`;
+  SELECT given.n::int AS n FROM given JOIN changed USING (id)`,
+);
 
 /** A refund and how far it is. */
 export interface StoredRefund extends Refund {
@@ -77,7 +119,7 @@ export class Payments {
   ) {}
 
   async find(orderId: string): Promise<Payment | undefined> {
-    const [row] = await this.unitOfWork.query<PaymentRow>(SELECT, [orderId]);
+    const [row] = await this.unitOfWork.bulk<PaymentRow>(FIND, [orderId]);
     return row && paymentOf(row);
   }
 
@@ -87,7 +129,7 @@ export class Payments {
     customerId?: string,
   ): Promise<{ readonly opened: boolean; readonly payment: Payment }> {
     const { id, orderId, status, amount, version } = payment;
-    const inserted = await this.unitOfWork.query(INSERT, [
+    const inserted = await this.unitOfWork.bulk(OPEN, [
       id,
       orderId,
       customerId ?? null,
@@ -107,7 +149,7 @@ export class Payments {
   async record(change: Change): Promise<Payment> {
     const { before, after, posting, fact } = change;
     const entries = posting?.entries ?? [];
-    const changed = await this.unitOfWork.query(UPDATE, [
+    const changed = await this.unitOfWork.bulk(RECORD, [
       before.id,
       before.version,
       after.status,
@@ -121,9 +163,7 @@ export class Payments {
       posting?.transactionId ?? null,
       posting?.kind ?? null,
       posting?.currency ?? null,
-      entries.map(({ account }) => account),
-      entries.map(({ direction }) => direction),
-      entries.map(({ amountMinor }) => amountMinor),
+      JSON.stringify(entries),
     ]);
     if (changed.length === 0) return this.#get(before.orderId);
     if (fact) this.events.publish(eventOf(after, fact));

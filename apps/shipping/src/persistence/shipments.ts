@@ -1,7 +1,7 @@
 import type { PayloadOf } from '@flotilla/contracts-protocol';
 import type { CreateShipment } from '@flotilla/contracts-shipping';
 import { currentOrigin, type Origin } from '@flotilla/observability';
-import { UnitOfWork } from '@flotilla/persistence';
+import { defineBulk, UnitOfWork } from '@flotilla/persistence';
 import { Injectable } from '@nestjs/common';
 import { predecessor, type Shipment, type ShipmentState } from '../domain/shipment.ts';
 
@@ -44,6 +44,27 @@ const DELIVER = `
    WHERE id IN (${CLAIM})
   RETURNING id, order_id AS "orderId", tracking_number AS "trackingNumber", origin`;
 
+const CREATE = defineBulk(
+  'writes',
+  {
+    id: 'uuid',
+    order_id: 'uuid',
+    tracking_number: 'text',
+    ship_to: 'jsonb',
+    lines: 'jsonb',
+    due_at: 'timestamptz',
+    origin: 'jsonb',
+  },
+  (given) => `
+  WITH given AS (SELECT * FROM ${given}), made AS (
+    INSERT INTO shipments (id, order_id, status, tracking_number, ship_to, lines, due_at, origin)
+    SELECT id, order_id, 'created', tracking_number, ship_to, lines, due_at, origin FROM given
+    ON CONFLICT (order_id) DO NOTHING
+    RETURNING id
+  )
+  SELECT given.n::int AS n FROM given JOIN made USING (id)`,
+);
+
 /** The shipments, in the current unit of work. */
 @Injectable()
 export class Shipments {
@@ -66,21 +87,15 @@ export class Shipments {
     { orderId, shipTo, lines }: PayloadOf<CreateShipment>,
     booking: { readonly trackingNumber: string; readonly collectAt: Date },
   ): Promise<boolean> {
-    const rows = await this.unitOfWork.query(
-      `INSERT INTO shipments (id, order_id, status, tracking_number, ship_to, lines, due_at, origin)
-       VALUES ($1, $2, 'created', $3, $4, $5, $6, $7)
-       ON CONFLICT (order_id) DO NOTHING
-       RETURNING id`,
-      [
-        id,
-        orderId,
-        booking.trackingNumber,
-        JSON.stringify(shipTo),
-        JSON.stringify(lines),
-        booking.collectAt,
-        JSON.stringify(currentOrigin() ?? null),
-      ],
-    );
+    const rows = await this.unitOfWork.bulk(CREATE, [
+      id,
+      orderId,
+      booking.trackingNumber,
+      JSON.stringify(shipTo),
+      JSON.stringify(lines),
+      booking.collectAt,
+      JSON.stringify(currentOrigin() ?? null),
+    ]);
     return rows.length > 0;
   }
 

@@ -19,8 +19,8 @@ let defined = 0;
  * values; no type may be an array (unnest would take it apart): use jsonb. `sql` gets the FROM item of the given rows, to be
  * used once; each has its number `n`, and every row of the result says in a column `n` (integer) which one it belongs to.
  *
- * The plan is kept, and may have been made when a table was nearly empty: find rows by `CROSS JOIN LATERAL (SELECT ...
- * WHERE key = given.key OFFSET 0)`, and write with `INSERT ... ON CONFLICT`; a join could become a scan.
+ * Join tables by their keys: in independent units rows are looked up by index whatever the planner believes. A statement that
+ * is also used elsewhere looks them up by `CROSS JOIN LATERAL (SELECT ... OFFSET 0)` and writes with `ON CONFLICT`.
  */
 export function defineBulk(
   kind: 'reads' | 'writes',

@@ -113,7 +113,10 @@ export class CommandProcessor {
     const earlier = await unitOfWork.findProcessed(entry);
     if (earlier) return replay(earlier.reply);
     const answer = await this.#answer(command);
-    const processed = await unitOfWork.process(entry, () => Promise.resolve(settle(answer, onAnswer)));
+    // Writes the answer and nothing else.
+    const processed = await unitOfWork.process(entry, () => Promise.resolve(settle(answer, onAnswer)), {
+      independent: true,
+    });
     return processed.duplicate ? replay(processed.reply) : first(answer);
   }
 

@@ -230,7 +230,7 @@ export class DurableConsumers {
     }
     if (await this.#unitOfWork.findProcessed(entry)) return { duplicate: true };
     await handle();
-    return this.#unitOfWork.process(entry, () => Promise.resolve());
+    return this.#unitOfWork.process(entry, () => Promise.resolve(), { independent: true });
   }
 }
 

@@ -15,6 +15,7 @@ import {
 } from '../../domain/payment.ts';
 import { Payments } from '../../persistence/payments.ts';
 import { ProviderClient } from '../../provider/provider-client.ts';
+import { paymentUnit } from '../payment-unit.ts';
 
 @CommandHandler(AuthorisePayment)
 @OutsideUnitOfWork()
@@ -29,7 +30,7 @@ export class AuthorisePaymentHandler implements ICommandHandler<AuthorisePayment
     const { orderId, customerId, amount, token } = payload;
     const { opened, payment } = await this.unitOfWork.run(
       () => this.payments.open(openPayment(newId(), orderId, amount), customerId),
-      { key: orderId },
+      paymentUnit(orderId),
     );
     if (payment.amount && !sameMoney(payment.amount, amount)) {
       throw new PaymentAmountError(
@@ -49,7 +50,7 @@ export class AuthorisePaymentHandler implements ICommandHandler<AuthorisePayment
       outcome.outcome === 'authorised'
         ? authorise(payment, outcome.reference)
         : decline(payment, outcome.reason);
-    return answer(await this.unitOfWork.run(() => this.payments.record(change), { key: orderId }));
+    return answer(await this.unitOfWork.run(() => this.payments.record(change), paymentUnit(orderId)));
   }
 }
 

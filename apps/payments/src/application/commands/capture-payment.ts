@@ -8,6 +8,7 @@ import { Payments } from '../../persistence/payments.ts';
 import { ProviderClient } from '../../provider/provider-client.ts';
 import { InFlightSettlement, isInFlight } from '../in-flight-settlement.ts';
 import { inRounds } from '../rounds.ts';
+import { paymentUnit } from '../payment-unit.ts';
 
 @CommandHandler(CapturePayment)
 @OutsideUnitOfWork()
@@ -21,7 +22,7 @@ export class CapturePaymentHandler implements ICommandHandler<CapturePayment> {
 
   async execute({ payload: { orderId } }: CapturePayment): Promise<ReplyOf<CapturePayment>> {
     return inRounds(orderId, async () => {
-      let payment = await this.unitOfWork.run(() => this.#begin(orderId), { key: orderId });
+      let payment = await this.unitOfWork.run(() => this.#begin(orderId), paymentUnit(orderId));
       if (payment?.status === 'authorised') {
         if (!isInFlight(payment)) return 'again';
         const { key, operation } = payment.inFlight;

@@ -25,6 +25,7 @@ import {
   type PaymentInFlight,
 } from '../in-flight-settlement.ts';
 import { inRounds } from '../rounds.ts';
+import { paymentUnit } from '../payment-unit.ts';
 
 /** Thrown when one refund key is used for two amounts. Code `REFUND_KEY_REUSED`. */
 export class RefundKeyReusedError extends FlotillaError {
@@ -56,7 +57,7 @@ export class RefundPaymentHandler implements ICommandHandler<RefundPayment> {
   async execute({ payload }: RefundPayment): Promise<ReplyOf<RefundPayment>> {
     const { orderId } = payload;
     return inRounds(orderId, async () => {
-      const begun = await this.unitOfWork.run(() => this.#begin(payload), { key: orderId });
+      const begun = await this.unitOfWork.run(() => this.#begin(payload), paymentUnit(orderId));
       if (begun === 'again') return 'again';
       if ('captureUnderWay' in begun) {
         await this.inFlight.withdraw(begun.captureUnderWay);
@@ -73,7 +74,7 @@ export class RefundPaymentHandler implements ICommandHandler<RefundPayment> {
         amount: refund.amount,
       });
       const settled = await inRounds(orderId, () =>
-        this.unitOfWork.run(() => this.#finish(orderId, refund.refundKey, answer), { key: orderId }),
+        this.unitOfWork.run(() => this.#finish(orderId, refund.refundKey, answer), paymentUnit(orderId)),
       );
       if (settled.status === 'refunded') return { refunded: settled.amount };
       throw new ProviderRefusedError('refund', orderId, 'reason' in answer ? answer.reason : answer.outcome);

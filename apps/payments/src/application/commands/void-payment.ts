@@ -9,6 +9,7 @@ import { Payments } from '../../persistence/payments.ts';
 import { ProviderClient } from '../../provider/provider-client.ts';
 import { InFlightSettlement, isInFlight } from '../in-flight-settlement.ts';
 import { inRounds } from '../rounds.ts';
+import { paymentUnit } from '../payment-unit.ts';
 
 @CommandHandler(VoidPayment)
 @OutsideUnitOfWork()
@@ -22,7 +23,7 @@ export class VoidPaymentHandler implements ICommandHandler<VoidPayment> {
 
   async execute({ payload: { orderId } }: VoidPayment): Promise<ReplyOf<VoidPayment>> {
     return inRounds(orderId, async () => {
-      let payment = await this.unitOfWork.run(() => this.#begin(orderId), { key: orderId });
+      let payment = await this.unitOfWork.run(() => this.#begin(orderId), paymentUnit(orderId));
       if (payment.status === 'pending') payment = await this.inFlight.withdrawAuthorisation(payment);
       else if (payment.status === 'authorised' && isInFlight(payment)) {
         const { key, operation } = payment.inFlight;
