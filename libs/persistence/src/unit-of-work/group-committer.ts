@@ -31,7 +31,14 @@ interface Slot {
   busy: boolean;
   /** Since when the running work runs, or the lane has been idle. Monotonic. */
   sinceMs: number;
+  /** Since when the running group runs. Monotonic. */
+  groupSinceMs: number;
 }
+
+/** So many are worth a transaction of their own while another one runs: a commit is worth sharing. */
+const WORTH_A_LANE = 8;
+/** A group that runs for longer is no longer waited for, in milliseconds: something in it is slow. */
+const PATIENCE_MS = 10;
 
 const SWEEP_MS = 1_000;
 
@@ -48,6 +55,7 @@ export class GroupCommitter {
   #scheduled = false;
   #closed = false;
   #sweep: TimerHandle | undefined;
+  #patience: TimerHandle | undefined;
   #whenIdle: (() => void)[] = [];
 
   constructor(options: GroupCommitterOptions) {
@@ -57,6 +65,7 @@ export class GroupCommitter {
       lane: new Lane(dataSource, owner, { relay: () => committed === false, now: () => clock.now() }),
       busy: false,
       sinceMs: 0,
+      groupSinceMs: 0,
     }));
   }
 
@@ -84,6 +93,7 @@ export class GroupCommitter {
     if (!this.#idle) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
     bound.cancel();
     this.#sweep?.cancel();
+    this.#patience?.cancel();
     await Promise.all(this.#slots.map(({ lane }) => lane.release()));
   }
 
@@ -103,15 +113,32 @@ export class GroupCommitter {
 
   #fill(): void {
     const { maxGroupSize } = this.#options.limits;
+    const worthALane = Math.min(WORTH_A_LANE, maxGroupSize);
     for (let free = this.#freeSlots(); free.length > 0 && this.#queue.ready > 0; free = this.#freeSlots()) {
+      if (this.#queue.size < worthALane && this.#soonFree()) return;
       const slot = free[0] as Slot;
-      // Spread over the free lanes, but never in crumbs: a commit is worth sharing.
-      const share = Math.max(Math.ceil(this.#queue.size / free.length), Math.min(8, maxGroupSize));
+      // Spread over the free lanes, but never in crumbs.
+      const share = Math.max(Math.ceil(this.#queue.size / free.length), worthALane);
       const group = this.#queue.take(Math.min(share, maxGroupSize));
       if (group === undefined) return;
       slot.busy = true;
       void this.#run(slot, group);
     }
+  }
+
+  /** Whether a running group is expected to end soon; what waits for it is then looked at again, ended or not. */
+  #soonFree(): boolean {
+    const { clock } = this.#options;
+    let longestMs: number | undefined;
+    for (const slot of this.#slots) {
+      if (slot.busy) longestMs = Math.max(longestMs ?? 0, clock.monotonicMs() - slot.groupSinceMs);
+    }
+    if (longestMs === undefined || longestMs >= PATIENCE_MS) return false;
+    this.#patience ??= clock.after(PATIENCE_MS - longestMs, () => {
+      this.#patience = undefined;
+      this.#inOwnContext(() => this.#fill());
+    });
+    return true;
   }
 
   /** Those with a connection first. */
@@ -124,6 +151,7 @@ export class GroupCommitter {
     const { clock, metrics, committed, log } = this.#options;
     const startMs = clock.monotonicMs();
     slot.sinceMs = startMs;
+    slot.groupSinceMs = startMs;
     this.#sweepLater();
     metrics.unitsWaiting?.(this.#queue.size);
     const result = await slot.lane.run(group, () => {
