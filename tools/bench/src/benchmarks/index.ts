@@ -1,0 +1,9 @@
+import type { BenchContext, Measured } from '../context.ts';
+import type { BenchmarkId } from '../result.ts';
+
+export type Benchmark = (context: BenchContext) => Promise<Measured>;
+
+/** Loads a benchmark when it is asked for. */
+export const benchmarks: Readonly<Partial<Record<BenchmarkId, () => Promise<Benchmark>>>> = {
+  c: async () => (await import('./sagas.ts')).benchSagas,
+};

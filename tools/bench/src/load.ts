@@ -1,0 +1,130 @@
+import { systemClock, type Clock } from '@flotilla/kernel';
+import { arrivalGapMs, seededRandom } from './random.ts';
+
+/** What a load generator saw. */
+export interface LoadResult {
+  /** Operations that were started; all have ended. */
+  readonly started: number;
+  /** Operations that failed; a benchmark with any is no benchmark. */
+  readonly failed: number;
+  /** Why the first one failed. */
+  readonly firstFailure: string | undefined;
+  /** From the (intended) start to the end of each operation that succeeded. */
+  readonly latenciesMs: readonly number[];
+  /** How long operations were started. */
+  readonly windowMs: number;
+  /** How many succeeded within the window. */
+  readonly succeededInWindow: number;
+  /** Until the last one had ended. */
+  readonly elapsedMs: number;
+}
+
+export interface ClosedLoopOptions {
+  /** Operations at a time: the next starts when one ends. */
+  readonly inFlight: number;
+  readonly windowMs: number;
+  /** Starts no more than this many, however much time is left. */
+  readonly atMost?: number;
+  readonly operation: (at: number) => Promise<unknown>;
+  readonly clock?: Clock;
+}
+
+/** Keeps `inFlight` operations going for the window, then waits until all have ended. */
+export async function closedLoop(options: ClosedLoopOptions): Promise<LoadResult> {
+  const { inFlight, windowMs, atMost = Infinity, operation, clock = systemClock } = options;
+  const startMs = clock.monotonicMs();
+  const tally = new Tally(startMs, windowMs, clock);
+  let started = 0;
+  const worker = async (): Promise<void> => {
+    while (started < atMost && clock.monotonicMs() - startMs < windowMs) {
+      const at = started++;
+      await tally.count(clock.monotonicMs(), () => operation(at));
+    }
+  };
+  await Promise.all(Array.from({ length: inFlight }, worker));
+  return tally.result(started);
+}
+
+export interface OpenLoopOptions {
+  /** Operations per second on average; they come at random, independently of each other and of how long they take. */
+  readonly perSecond: number;
+  readonly windowMs: number;
+  readonly seed: number;
+  /** Gives up when so many are under way: what is measured then is a queue that grows. Default 20,000. */
+  readonly mostInFlight?: number;
+  readonly operation: (at: number) => Promise<unknown>;
+  readonly clock?: Clock;
+}
+
+/**
+ * Starts operations at random moments, whether or not earlier ones have ended, and measures each from the moment at
+ * which it was due: an operation that the generator or the system made wait is not forgiven (coordinated omission).
+ */
+export async function openLoop(options: OpenLoopOptions): Promise<LoadResult> {
+  const { perSecond, windowMs, seed, mostInFlight = 20_000, operation, clock = systemClock } = options;
+  const random = seededRandom(seed);
+  const startMs = clock.monotonicMs();
+  const tally = new Tally(startMs, windowMs, clock);
+  const underWay = new Set<Promise<void>>();
+  let started = 0;
+  let dueMs = arrivalGapMs(perSecond, random);
+  while (dueMs < windowMs) {
+    const waitMs = startMs + dueMs - clock.monotonicMs();
+    if (waitMs > 0) await clock.sleep(waitMs);
+    if (underWay.size >= mostInFlight) {
+      throw new Error(
+        `${underWay.size} operations are under way at ${perSecond.toFixed(1)}/s: the system does not keep up; ask for fewer per second`,
+      );
+    }
+    const at = started++;
+    const running: Promise<void> = tally
+      .count(startMs + dueMs, () => operation(at))
+      .then(() => void underWay.delete(running));
+    underWay.add(running);
+    dueMs += arrivalGapMs(perSecond, random);
+  }
+  await Promise.all(underWay);
+  return tally.result(started);
+}
+
+class Tally {
+  readonly #startMs: number;
+  readonly #windowMs: number;
+  readonly #clock: Clock;
+  readonly #latenciesMs: number[] = [];
+  #inWindow = 0;
+  #failed = 0;
+  #firstFailure: string | undefined;
+
+  constructor(startMs: number, windowMs: number, clock: Clock) {
+    this.#startMs = startMs;
+    this.#windowMs = windowMs;
+    this.#clock = clock;
+  }
+
+  async count(dueMs: number, operation: () => Promise<unknown>): Promise<void> {
+    try {
+      await operation();
+      const endMs = this.#clock.monotonicMs();
+      this.#latenciesMs.push(endMs - dueMs);
+      if (endMs - this.#startMs <= this.#windowMs) this.#inWindow += 1;
+    } catch (error) {
+      this.#failed += 1;
+      this.#firstFailure ??= error instanceof Error ? (error.stack ?? error.message) : String(error);
+    }
+  }
+
+  result(started: number): LoadResult {
+    const elapsedMs = this.#clock.monotonicMs() - this.#startMs;
+    return {
+      started,
+      failed: this.#failed,
+      firstFailure: this.#firstFailure,
+      latenciesMs: this.#latenciesMs,
+      // A generator that ran out of operations before its time had a shorter window.
+      windowMs: Math.min(this.#windowMs, elapsedMs),
+      succeededInWindow: this.#inWindow,
+      elapsedMs,
+    };
+  }
+}
