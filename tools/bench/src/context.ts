@@ -3,7 +3,7 @@ import { systemClock } from '@flotilla/kernel';
 import type { LoadResult } from './load.ts';
 import { BenchCountError } from './bench.errors.ts';
 import type { BenchOptions } from './options.ts';
-import { cpuBetween, sampleCpu, canMeasureProcesses, type Watched } from './proc.ts';
+import { canMeasureProcesses, childrenBetween, cpuBetween, sampleCpu, type Watched } from './proc.ts';
 import type { BenchmarkId, BenchmarkResult } from './result.ts';
 import { BenchStack, type Fixture } from './stack.ts';
 import { workspaceRoot } from './workspace.ts';
@@ -49,15 +49,26 @@ export async function withStack<T>(
   }
 }
 
-/** Runs `action` and returns with its result how much processor time the processes took meanwhile, in milliseconds. */
+/**
+ * Runs `action` and returns with its result how much processor time the processes took meanwhile, in milliseconds.
+ * With `byChild`, that of Postgres is told by database and task.
+ */
 export async function withCpu<T>(
   watched: readonly Watched[],
   action: () => Promise<T>,
+  { byChild = false }: { readonly byChild?: boolean } = {},
 ): Promise<{ readonly result: T; readonly cpuMs: Record<string, number> }> {
   if (!canMeasureProcesses()) return { result: await action(), cpuMs: {} };
   const before = sampleCpu(watched);
   const result = await action();
-  return { result, cpuMs: cpuBetween(before, sampleCpu(watched)) };
+  const after = sampleCpu(watched);
+  const cpuMs = cpuBetween(before, after);
+  const parent = watched.find(({ withChildren }) => withChildren === true)?.name;
+  if (!byChild || parent === undefined) return { result, cpuMs };
+  const children = childrenBetween(before, after);
+  const told = Object.values(children).reduce((sum, ms) => sum + ms, 0);
+  // What is left are the parent itself and those that have ended meanwhile.
+  return { result, cpuMs: { ...cpuMs, [parent]: Math.max(0, (cpuMs[parent] ?? 0) - told), ...children } };
 }
 
 /** Throws when an operation failed, or none was done. */

@@ -9,19 +9,21 @@ export interface LoadResult {
   readonly failed: number;
   /** Why the first one failed. */
   readonly firstFailure: string | undefined;
-  /** From the (intended) start to the end of each operation that succeeded. */
+  /** From the (intended) start to the end of each operation that was due in the window and succeeded. */
   readonly latenciesMs: readonly number[];
-  /** How long operations were started. */
+  /** How long was measured. */
   readonly windowMs: number;
   /** How many succeeded within the window. */
   readonly succeededInWindow: number;
-  /** Until the last one had ended. */
+  /** From the first one, ramp included, until the last one had ended. */
   readonly elapsedMs: number;
 }
 
 export interface ClosedLoopOptions {
   /** Operations at a time: the next starts when one ends. */
   readonly inFlight: number;
+  /** Load before the window, until as many end as start. Default 0. */
+  readonly rampMs?: number;
   readonly windowMs: number;
   /** Starts no more than this many, however much time is left. */
   readonly atMost?: number;
@@ -29,14 +31,22 @@ export interface ClosedLoopOptions {
   readonly clock?: Clock;
 }
 
-/** Keeps `inFlight` operations going for the window, then waits until all have ended. */
+/** The part of its window for which a closed loop runs before it. */
+const RAMP = 0.3;
+
+/** A window of so many seconds, with its ramp. */
+export function windowOf(seconds: number): { readonly rampMs: number; readonly windowMs: number } {
+  return { rampMs: seconds * 1_000 * RAMP, windowMs: seconds * 1_000 };
+}
+
+/** Keeps `inFlight` operations going for the ramp and the window, then waits until all have ended. */
 export async function closedLoop(options: ClosedLoopOptions): Promise<LoadResult> {
-  const { inFlight, windowMs, atMost = Infinity, operation, clock = systemClock } = options;
-  const startMs = clock.monotonicMs();
-  const tally = new Tally(startMs, windowMs, clock);
+  const { inFlight, rampMs = 0, windowMs, atMost = Infinity, operation, clock = systemClock } = options;
+  const windowStartMs = clock.monotonicMs() + rampMs;
+  const tally = new Tally(windowStartMs, windowMs, clock);
   let started = 0;
   const worker = async (): Promise<void> => {
-    while (started < atMost && clock.monotonicMs() - startMs < windowMs) {
+    while (started < atMost && clock.monotonicMs() - windowStartMs < windowMs) {
       const at = started++;
       await tally.count(clock.monotonicMs(), () => operation(at));
     }
@@ -88,6 +98,7 @@ export async function openLoop(options: OpenLoopOptions): Promise<LoadResult> {
 }
 
 class Tally {
+  readonly #createdMs: number;
   readonly #startMs: number;
   readonly #windowMs: number;
   readonly #clock: Clock;
@@ -97,6 +108,7 @@ class Tally {
   #firstFailure: string | undefined;
 
   constructor(startMs: number, windowMs: number, clock: Clock) {
+    this.#createdMs = clock.monotonicMs();
     this.#startMs = startMs;
     this.#windowMs = windowMs;
     this.#clock = clock;
@@ -106,8 +118,9 @@ class Tally {
     try {
       await operation();
       const endMs = this.#clock.monotonicMs();
-      this.#latenciesMs.push(endMs - dueMs);
-      if (endMs - this.#startMs <= this.#windowMs) this.#inWindow += 1;
+      if (dueMs >= this.#startMs) this.#latenciesMs.push(endMs - dueMs);
+      const intoWindowMs = endMs - this.#startMs;
+      if (intoWindowMs >= 0 && intoWindowMs <= this.#windowMs) this.#inWindow += 1;
     } catch (error) {
       this.#failed += 1;
       this.#firstFailure ??= error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -115,16 +128,16 @@ class Tally {
   }
 
   result(started: number): LoadResult {
-    const elapsedMs = this.#clock.monotonicMs() - this.#startMs;
+    const nowMs = this.#clock.monotonicMs();
     return {
       started,
       failed: this.#failed,
       firstFailure: this.#firstFailure,
       latenciesMs: this.#latenciesMs,
       // A generator that ran out of operations before its time had a shorter window.
-      windowMs: Math.min(this.#windowMs, elapsedMs),
+      windowMs: Math.min(this.#windowMs, nowMs - this.#startMs),
       succeededInWindow: this.#inWindow,
-      elapsedMs,
+      elapsedMs: nowMs - this.#createdMs,
     };
   }
 }

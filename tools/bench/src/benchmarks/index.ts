@@ -6,4 +6,5 @@ export type Benchmark = (context: BenchContext) => Promise<Measured>;
 /** Loads a benchmark when it is asked for. */
 export const benchmarks: Readonly<Partial<Record<BenchmarkId, () => Promise<Benchmark>>>> = {
   c: async () => (await import('./sagas.ts')).benchSagas,
+  d: async () => (await import('./fleet-load.ts')).benchFleetLoad,
 };

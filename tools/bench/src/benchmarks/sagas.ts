@@ -11,7 +11,7 @@ import type { RunSagas } from '../fixtures/owner/owner.module.ts';
 import { ownerService } from '../fixtures/owner/owner.service.ts';
 import { participantMigrations } from '../fixtures/participant/migrations.ts';
 import { participantService } from '../fixtures/participant/participant.service.ts';
-import type { LoadResult } from '../load.ts';
+import { windowOf, type LoadResult } from '../load.ts';
 import { readStatements, resetStatements } from '../pg-stat.ts';
 import { per, Rows } from '../result.ts';
 import type { BenchStack, Fixture } from '../stack.ts';
@@ -35,7 +35,7 @@ async function measure({ options, note }: BenchContext, stack: BenchStack): Prom
   const [ownerProcess, participantProcess] = [await stack.run(owner), await stack.run(participant)];
   const watched = [ownerProcess, participantProcess, ...stack.servers];
   const runSagas = async (inFlight: number, seconds: number): Promise<LoadResult> => {
-    const argument: RunSagas = { inFlight, windowMs: seconds * 1_000 };
+    const argument: RunSagas = { inFlight, ...windowOf(seconds) };
     const load = await ownerProcess.call<LoadResult>('runSagas', argument, argument.windowMs + PATIENCE_MS);
     assertAllSucceeded('c', load);
     sagas += load.started;
@@ -51,7 +51,9 @@ async function measure({ options, note }: BenchContext, stack: BenchStack): Prom
   for (let run = 1; run <= options.runs; run += 1) {
     for (const inFlight of levels) {
       note(`c: ${inFlight} sagas in flight, run ${run} of ${options.runs}`);
-      const { result: load, cpuMs } = await withCpu(watched, () => runSagas(inFlight, options.seconds));
+      const { result: load, cpuMs } = await withCpu(watched, () => runSagas(inFlight, options.seconds), {
+        byChild: options.pgStat,
+      });
       const { medianMs, p99Ms } = latenciesOf(load.latenciesMs);
       rows.add(
         { 'in flight': inFlight },
