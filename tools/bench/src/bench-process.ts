@@ -140,3 +140,8 @@ export class BenchProcess {
 export function fixtureMain(name: string): string {
   return join(workspaceRoot, 'tools/bench/dist/fixtures', name, 'main.js');
 }
+
+/** The built entry point of a peer. */
+export function peerMain(name: string): string {
+  return join(workspaceRoot, 'tools/bench/dist/peers', name, 'main.js');
+}

@@ -1,5 +1,5 @@
 import type { Clock } from '@flotilla/kernel';
-import { closedLoop, openLoop, windowOf } from './load.ts';
+import { closedLoop, MOST_LATENCIES, openLoop, perSecondOf, windowOf } from './load.ts';
 
 /** Time that passes only when somebody sleeps. */
 class SleepClock implements Clock {
@@ -69,6 +69,15 @@ describe('closedLoop', () => {
     expect(load).toMatchObject({ started: 3, windowMs: 30, succeededInWindow: 3 });
   });
 
+  it('keeps only a part of a great many latencies, and counts all', async () => {
+    const atMost = MOST_LATENCIES + 1_000;
+    const clock = new SleepClock();
+    const operation = (): Promise<void> => clock.sleep(0.001);
+    const load = await closedLoop({ inFlight: 1, windowMs: 600_000, atMost, operation, clock });
+    expect(load.succeededInWindow).toBe(atMost);
+    expect(load.latenciesMs).toHaveLength(MOST_LATENCIES / 2 + 500);
+  });
+
   it('counts failures apart, with the first reason', async () => {
     const load = await closedLoop({
       inFlight: 2,
@@ -120,6 +129,23 @@ describe('openLoop', () => {
     };
     await expect(openLoop(options)).rejects.toThrow('50 operations are under way at 100.0/s');
   });
+});
+
+it('tells operations per second of the window, or of a run that was too short for it', async () => {
+  const run = async (tookMs: number): Promise<number> => {
+    const clock = new SleepClock();
+    return perSecondOf(
+      await closedLoop({
+        inFlight: 1,
+        rampMs: 50,
+        windowMs: 100,
+        operation: () => clock.sleep(tookMs),
+        clock,
+      }),
+    );
+  };
+  expect(await run(25)).toBe(40);
+  expect(await run(500)).toBe(2);
 });
 
 it('gives a window a ramp in proportion', () => {

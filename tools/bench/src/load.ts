@@ -9,7 +9,10 @@ export interface LoadResult {
   readonly failed: number;
   /** Why the first one failed. */
   readonly firstFailure: string | undefined;
-  /** From the (intended) start to the end of each operation that was due in the window and succeeded. */
+  /**
+   * From the (intended) start to the end of each operation that succeeded and did not end in the ramp; of a great many
+   * only every second, fourth, ... one.
+   */
   readonly latenciesMs: readonly number[];
   /** How long was measured. */
   readonly windowMs: number;
@@ -17,6 +20,12 @@ export interface LoadResult {
   readonly succeededInWindow: number;
   /** From the first one, ramp included, until the last one had ended. */
   readonly elapsedMs: number;
+}
+
+/** Operations per second in the window; of the whole run when it was too short for any to end in its window. */
+export function perSecondOf({ succeededInWindow, windowMs, started, failed, elapsedMs }: LoadResult): number {
+  if (succeededInWindow > 0) return succeededInWindow / (windowMs / 1_000);
+  return (started - failed) / (elapsedMs / 1_000);
 }
 
 export interface ClosedLoopOptions {
@@ -97,12 +106,17 @@ export async function openLoop(options: OpenLoopOptions): Promise<LoadResult> {
   return tally.result(started);
 }
 
+/** Latencies that are kept at most: enough for any percentile that is told, and no burden to send. */
+export const MOST_LATENCIES = 400_000;
+
 class Tally {
   readonly #createdMs: number;
   readonly #startMs: number;
   readonly #windowMs: number;
   readonly #clock: Clock;
-  readonly #latenciesMs: number[] = [];
+  #latenciesMs: number[] = [];
+  #measured = 0;
+  #keepEvery = 1;
   #inWindow = 0;
   #failed = 0;
   #firstFailure: string | undefined;
@@ -118,13 +132,21 @@ class Tally {
     try {
       await operation();
       const endMs = this.#clock.monotonicMs();
-      if (dueMs >= this.#startMs) this.#latenciesMs.push(endMs - dueMs);
       const intoWindowMs = endMs - this.#startMs;
-      if (intoWindowMs >= 0 && intoWindowMs <= this.#windowMs) this.#inWindow += 1;
+      if (intoWindowMs > 0) this.#keep(endMs - dueMs);
+      if (intoWindowMs > 0 && intoWindowMs <= this.#windowMs) this.#inWindow += 1;
     } catch (error) {
       this.#failed += 1;
       this.#firstFailure ??= error instanceof Error ? (error.stack ?? error.message) : String(error);
     }
+  }
+
+  #keep(latencyMs: number): void {
+    if (this.#measured++ % this.#keepEvery !== 0) return;
+    this.#latenciesMs.push(latencyMs);
+    if (this.#latenciesMs.length < MOST_LATENCIES) return;
+    this.#latenciesMs = this.#latenciesMs.filter((_, at) => at % 2 === 0);
+    this.#keepEvery *= 2;
   }
 
   result(started: number): LoadResult {

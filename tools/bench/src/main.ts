@@ -8,6 +8,9 @@ import { reportMarkdown, reportText, type Report } from './report.ts';
 const out = (text: string): void => void process.stdout.write(text);
 const err = (text: string): void => void process.stderr.write(text);
 
+// Whoever reads the output may have seen enough (`| head`).
+process.stdout.on('error', () => process.exit(1));
+
 const stops = new Set<() => Promise<void>>();
 let interrupted = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

@@ -37,9 +37,8 @@ export async function runBench(
   for (const id of options.benchmarks) {
     const took = timer();
     try {
-      const load = benchmarks[id];
-      if (load === undefined) throw new Error('it is not there yet');
-      const measured = await (await load())(context);
+      const benchmark = await benchmarks[id]();
+      const measured = await benchmark(context);
       results.push({ id, title: benchmarkTitles[id], ...measured, tookMs: took() });
       note(`${id}: done in ${formatDurationMs(took())}`);
     } catch (error) {
@@ -61,13 +60,10 @@ export async function runBench(
   return { report, file, failures };
 }
 
-/** The libraries and the fixtures, compiled as the services of the fleet are; only what changed. */
+/** Libraries, services and fixtures, compiled as they are deployed; only what changed. */
 async function build(note: (text: string) => void): Promise<void> {
   const took = timer();
-  const libs = findBuildableProjects(workspaceRoot).filter((folder) =>
-    folder.startsWith(join(workspaceRoot, 'libs')),
-  );
-  const built = await buildAll([...libs, join(workspaceRoot, 'tools/bench')]);
+  const built = await buildAll(findBuildableProjects(workspaceRoot));
   const written = built.reduce((sum, { written: files }) => sum + files.length, 0);
   note(`Built ${built.length} projects (${written} files changed) in ${formatDurationMs(took())}`);
 }

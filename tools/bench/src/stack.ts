@@ -80,6 +80,7 @@ export class BenchStack {
       });
     } catch (error) {
       await nats.stop();
+      rmSync(directory, { recursive: true, force: true });
       throw error;
     }
     const stack = new BenchStack(options, nats, postgres, binary.version);

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { addBench } from './commands/bench.ts';
 import { addContracts } from './commands/contracts.ts';
 import { addDlq } from './commands/dlq.ts';
 import { addDown } from './commands/down.ts';
@@ -22,7 +23,7 @@ export function buildProgram(context: CommandContext): Command {
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
     ...[addImport, addVerify, addSaga, addDlq],
-    ...[addMigrate, addProvision, addContracts],
+    ...[addMigrate, addProvision, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);
   return program;

@@ -3,7 +3,7 @@ import type { BenchFleet } from '../fleet/bench-fleet.ts';
 import type { OrderDesk } from '../fleet/order-desk.ts';
 import { linesPerOrder, type OrderMix } from '../fleet/order-mix.ts';
 import { withFleet } from '../fleet/with-fleet.ts';
-import { closedLoop, openLoop, windowOf, type LoadResult } from '../load.ts';
+import { closedLoop, openLoop, perSecondOf, windowOf, type LoadResult } from '../load.ts';
 import { readStatements, resetStatements } from '../pg-stat.ts';
 import { per, Rows, type BenchmarkId, type RunFigures } from '../result.ts';
 import { query } from '../stack.ts';
@@ -12,6 +12,8 @@ import { figureOf, latenciesOf } from '../statistics.ts';
 /** Orders under way at a time when the fleet is to be saturated. */
 export const SATURATING = 128;
 const SHARES = [0.25, 0.5, 1];
+/** A window at a rate is longer than asked for when fewer would arrive in it. */
+const LEAST_ARRIVALS = 30;
 
 /** (d) Orders through all services: as many as the fleet does, then at shares of that. */
 export async function benchFleetLoad(context: BenchContext): Promise<Measured> {
@@ -42,7 +44,12 @@ async function measure(
       const perSecond = saturation * share;
       note(`d: ${share * 100} % of it, ${perSecond.toFixed(1)} orders/s, run ${run} of ${runs}`);
       const measured = await underLoad(fleet, desk, 'd', () =>
-        openLoop({ perSecond, windowMs: seconds * 1_000, seed: seed + run, operation: () => desk.order() }),
+        openLoop({
+          perSecond,
+          windowMs: Math.max(seconds, LEAST_ARRIVALS / perSecond) * 1_000,
+          seed: seed + run,
+          operation: () => desk.order(),
+        }),
       );
       rows.add({ load: `${share * 100} % of that` }, measured);
     }
@@ -108,7 +115,7 @@ async function underLoad(
   const accepted = latenciesOf(desk.takeAcceptMs());
   return {
     figures: {
-      'orders/s': load.succeededInWindow / (load.windowMs / 1_000),
+      'orders/s': perSecondOf(load),
       'median ms': medianMs,
       'p99 ms': p99Ms,
       'accepted median ms': accepted.medianMs,
