@@ -131,6 +131,7 @@ export async function verifyOrders(
   fleet: BenchFleet,
   desk: OrderDesk,
 ): Promise<Record<string, number>> {
+  await fleet.assertUndisturbed();
   const [orders] = await query<{ all: string; completed: string }>(
     fleet.state.databases['orders'] ?? '',
     `SELECT count(*) AS all, count(*) FILTER (WHERE status = 'completed') AS completed FROM orders`,

@@ -122,6 +122,16 @@ export class BenchFleet {
       );
   }
 
+  /** Throws when a process has ended and was started again: then its processor time is not that of the work. */
+  async assertUndisturbed(): Promise<void> {
+    const before = new Map(this.state.instances.map(({ name, pid }) => [name, pid]));
+    const { instances } = await requireState(this.#dir);
+    const replaced = instances.filter(({ name, pid }) => before.get(name) !== pid).map(({ name }) => name);
+    if (replaced.length === 0) return;
+    const lines = readFileSync(this.#logFile, 'utf8').trimEnd().split('\n').slice(-LAST_LINES);
+    throw new BenchProcessError(replaced.join(', '), 'ended during the benchmark', lines);
+  }
+
   /** Ctrl-C, and waits until everything has stopped. The data stays. */
   async stop(): Promise<void> {
     const up = this.#up;
