@@ -1,7 +1,26 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomFillSync } from 'node:crypto';
 
 let lastMs = 0;
 let sequence = 0;
+
+// Random bytes are drawn in bulk: a draw costs more than an id.
+const pool = Buffer.alloc(4_096);
+let drawn = pool.length;
+
+/** `count` random bytes (cryptographic, up to 32), valid until the next call. */
+function randomBytes(count: number): Buffer {
+  if (drawn + count > pool.length) {
+    randomFillSync(pool);
+    drawn = 0;
+  }
+  drawn += count;
+  return pool.subarray(drawn - count, drawn);
+}
+
+/** `count` random bytes (cryptographic, up to 32) as hexadecimal text, twice as long. */
+export function randomHex(count: number): string {
+  return randomBytes(count).toString('hex');
+}
 
 /**
  * A new UUIDv7 (RFC 9562): the first 48 bits are the time in milliseconds, the next 12 a counter within

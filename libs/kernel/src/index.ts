@@ -1,6 +1,6 @@
 export { parseDurationMs, formatDurationMs } from './duration.ts';
 export { systemClock, type Clock, type TimerHandle } from './clock.ts';
-export { newId, deterministicId, isUuid, timeOfId } from './ids.ts';
+export { newId, deterministicId, isUuid, randomHex, timeOfId } from './ids.ts';
 export { PARTITIONS, partitionOf } from './partition.ts';
 export {
   FlotillaError,

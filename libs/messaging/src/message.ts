@@ -4,6 +4,13 @@ import { UndecodableMessageError } from './messaging.errors.ts';
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
 
+/** UTF-8 as text, strictly. Buffer's own decoding is several times as fast, but puts U+FFFD where it is not valid. */
+function textOf({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  const bytes = Buffer.from(buffer, byteOffset, byteLength);
+  const text = bytes.toString('utf8');
+  return text.includes('\ufffd') || text.charCodeAt(0) === 0xfeff ? decoder.decode(bytes) : text;
+}
+
 /** A message whose envelope is decoded and whose body is read on demand. */
 export class DecodedMessage implements IncomingMessage {
   readonly subject: string;
@@ -26,7 +33,7 @@ export class DecodedMessage implements IncomingMessage {
   json(): unknown {
     if (this.body.length === 0) return undefined;
     try {
-      return JSON.parse(decoder.decode(this.body));
+      return JSON.parse(textOf(this.body));
     } catch (error) {
       throw new UndecodableMessageError(this.subject, error);
     }

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import {
   createTraceState,
   ROOT_CONTEXT,
@@ -13,7 +12,7 @@ import {
   type SpanContext,
   type Tracer,
 } from '@opentelemetry/api';
-import { errorCode, errorMessage } from '@flotilla/kernel';
+import { errorCode, errorMessage, randomHex } from '@flotilla/kernel';
 import { activeTrace, runWithTrace } from './context.ts';
 
 /** W3C trace context as it stands in message or HTTP headers; empty where there is none. */
@@ -168,8 +167,8 @@ function unrecordedContext(parent: IncomingTraceHeaders | undefined): Context {
   return trace.setSpanContext(
     ROOT_CONTEXT,
     remote ?? {
-      traceId: randomUUID().replaceAll('-', ''),
-      spanId: randomUUID().slice(-12) + randomUUID().slice(0, 4),
+      traceId: randomHex(16),
+      spanId: randomHex(8),
       traceFlags: Math.random() < recording.sampledShare ? TraceFlags.SAMPLED : TraceFlags.NONE,
     },
   );

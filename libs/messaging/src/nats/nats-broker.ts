@@ -40,7 +40,7 @@ import { RequestServer } from '../request-server.ts';
 import { partitionConsumer } from '../topology.ts';
 import { connectNats, inboxPrefixOf, type ConnectNatsOptions } from './connect-nats.ts';
 import { drainSubscription } from './drain-subscription.ts';
-import { fromNatsHeaders, toNatsHeaders } from './nats-headers.ts';
+import { headersOf, toNatsHeaders } from './nats-headers.ts';
 import { NatsConsumption } from './nats-consumption.ts';
 import { PullLoop, type PullOptions } from './pull-loop.ts';
 import { QueueTrimmer } from './queue-trimmer.ts';
@@ -172,7 +172,7 @@ export class NatsBroker implements Broker {
       log: this.#log,
     });
     const answer = async (message: Msg): Promise<void> => {
-      const reply = await server.answer(message.subject, fromNatsHeaders(message.headers), message.data);
+      const reply = await server.answer(message.subject, headersOf(message), message.data);
       try {
         message.respond(reply.body, { headers: toNatsHeaders(withServiceError(reply.headers)) });
       } catch (error) {
@@ -260,7 +260,7 @@ export class NatsBroker implements Broker {
         try {
           handler({
             subject: message.subject,
-            headers: fromNatsHeaders(message.headers),
+            headers: headersOf(message),
             body: message.data,
           });
         } catch (failure) {
@@ -568,7 +568,7 @@ function resolveWith<T>(read: () => T, resolve: (value: T) => void, reject: (err
 
 /** The answer to a request. One from a plain client need not have an envelope, or says by NATS's own headers that it failed. */
 function readReply(answer: Msg, request: OutgoingMessage): IncomingMessage {
-  const headers = fromNatsHeaders(answer.headers);
+  const headers = headersOf(answer);
   if (envelopeHeader.id in headers) return decodeMessage(answer.subject, headers, answer.data);
   const errorNumber = headers['Nats-Service-Error-Code'];
   const id = newId();

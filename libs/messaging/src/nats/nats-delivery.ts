@@ -1,7 +1,7 @@
 import type { Msg } from '@nats-io/nats-core';
 import type { RawDelivery } from '../delivery-runner.ts';
 import type { DeliveryFacts } from './ack-subject.ts';
-import { fromNatsHeaders } from './nats-headers.ts';
+import { headersOf } from './nats-headers.ts';
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 const ACK = encode('+ACK');
@@ -21,7 +21,7 @@ export class NatsDelivery implements RawDelivery {
 
   constructor(message: Msg, facts: DeliveryFacts, onReleased: () => void) {
     this.subject = message.subject;
-    this.headers = fromNatsHeaders(message.headers);
+    this.headers = headersOf(message);
     this.body = message.data;
     this.attempt = facts.attempt;
     this.stream = facts.stream;

@@ -1,5 +1,7 @@
+import { MsgImpl } from '@nats-io/nats-core/internal';
+import type { Msg } from '@nats-io/nats-core';
 import { readAckSubject } from './ack-subject.ts';
-import { fromNatsHeaders, toNatsHeaders } from './nats-headers.ts';
+import { fromNatsHeaders, headersOf, toNatsHeaders } from './nats-headers.ts';
 import { assertServerVersion } from './server-version.ts';
 import { subjectMatches } from '../memory/subject-match.ts';
 
@@ -35,6 +37,23 @@ describe('headers', () => {
     const headers = { 'ce-id': 'm-1', 'Nats-Msg-Id': 'm-1', 'x-name': 'Zoë' };
     expect(fromNatsHeaders(toNatsHeaders(headers))).toEqual(headers);
     expect(fromNatsHeaders(undefined)).toEqual({});
+  });
+
+  it.each([
+    'NATS/1.0\r\nce-id: m-1\r\nce-subject:a:b \r\nx-name: Zoë\r\n\r\n',
+    'NATS/1.0\r\ntwice: 1\r\ntwice: 2\r\nconstructor: x\r\nempty:\r\n\r\n',
+    'NATS/1.0 503 No Responders\r\n\r\n',
+    'NATS/1.0\r\n\r\n',
+  ])('are read from the bytes as the client reads them: %j', (block) => {
+    const hdr = Buffer.byteLength(block);
+    const parsed = { hdr, size: hdr + 2, sid: 1, subject: Buffer.from('s') };
+    const message = new MsgImpl(parsed as never, Buffer.from(`${block}{}`), undefined as never) as Msg;
+    expect(headersOf(message)).toEqual(fromNatsHeaders(message.headers));
+  });
+
+  it('of a message without any are none', () => {
+    const parsed = { hdr: -1, size: 2, sid: 1, subject: Buffer.from('s') };
+    expect(headersOf(new MsgImpl(parsed as never, Buffer.from('{}'), undefined as never) as Msg)).toEqual({});
   });
 
   it.each([
