@@ -47,7 +47,7 @@ describe('headers', () => {
   ])('are read from the bytes as the client reads them: %j', (block) => {
     const hdr = Buffer.byteLength(block);
     const parsed = { hdr, size: hdr + 2, sid: 1, subject: Buffer.from('s') };
-    const message = new MsgImpl(parsed as never, Buffer.from(`${block}{}`), undefined as never) as Msg;
+    const message = new MsgImpl(parsed, Buffer.from(`${block}{}`), undefined as never) as Msg;
     expect(headersOf(message)).toEqual(fromNatsHeaders(message.headers));
   });
 
