@@ -42,6 +42,10 @@ export interface MetricsRecorder {
   /** A call through a policy ended: `ok`, `failed`, `timeout`, `breaker-open`, `bulkhead-full` ... */
   policyCalled(policy: string, outcome: string, durationMs: number): void;
   policyRetried(policy: string): void;
+  /** A failed attempt was not repeated, for lack of budget or of time. */
+  policyRetryDenied(policy: string, reason: string): void;
+  /** A fallback answered. */
+  policyFellBack(policy: string): void;
 }
 
 const nothing = (): void => undefined;
@@ -73,4 +77,6 @@ export const noMetrics: MetricsRecorder = {
   sagaEnded: nothing,
   policyCalled: nothing,
   policyRetried: nothing,
+  policyRetryDenied: nothing,
+  policyFellBack: nothing,
 };

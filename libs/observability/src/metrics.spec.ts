@@ -58,11 +58,22 @@ describe('createMetrics', () => {
     );
   });
 
+  it('counts what policies do about failures', async () => {
+    const metrics = plain();
+    metrics.policyRetryDenied('psp', 'budget');
+    metrics.policyFellBack('psp');
+    const page = await metrics.scrape();
+    expect(page).toContain(
+      'flotilla_policy_retries_denied_total{policy="psp",reason="budget",service="orders"} 1',
+    );
+    expect(page).toContain('flotilla_policy_fallbacks_total{policy="psp",service="orders"} 1');
+  });
+
   it('reads states at the scrape, and forgets those that are gone', async () => {
     const metrics = plain();
     let counts = [{ saga: 'fulfilment', state: 'running', count: 3 }];
     metrics.observeSagas(async () => counts);
-    metrics.observePolicies(() => [{ name: 'psp', breaker: 'open', running: 1, queued: 4 }]);
+    metrics.observePolicies(() => [{ name: 'psp', breaker: 'open', running: 1, queued: 4, retriesLeft: 3 }]);
     metrics.observeBroker(() => ({ connected: true, jetstream: false }));
     metrics.observeOutbox(() => ({ unpublished: 12, oldestUnpublishedAgeMs: 250 }));
     const first = await metrics.scrape();
@@ -70,6 +81,7 @@ describe('createMetrics', () => {
     expect(first).toContain('flotilla_breaker_state{policy="psp",state="open",service="orders"} 1');
     expect(first).toContain('flotilla_breaker_state{policy="psp",state="closed",service="orders"} 0');
     expect(first).toContain('flotilla_bulkhead_calls{policy="psp",state="queued",service="orders"} 4');
+    expect(first).toContain('flotilla_policy_retries_left{policy="psp",service="orders"} 3');
     expect(first).toContain('flotilla_broker_up{part="jetstream",service="orders"} 0');
     expect(first).toContain('flotilla_outbox_unpublished{service="orders"} 12');
     expect(first).toContain('flotilla_outbox_oldest_unpublished_age_seconds{service="orders"} 0.25');

@@ -25,6 +25,7 @@ export interface PolicyReading {
   readonly breaker: 'closed' | 'open' | 'half-open';
   readonly running?: number;
   readonly queued?: number;
+  readonly retriesLeft?: number;
 }
 
 export interface OutboxReading {
@@ -176,6 +177,17 @@ export function createMetrics(options: MetricsOptions): Metrics {
     ['policy', 'outcome'],
   );
   const policyRetries = counter('flotilla_policy_retries_total', 'Attempts after the first.', ['policy']);
+  const policyRetriesDenied = counter(
+    'flotilla_policy_retries_denied_total',
+    'Failed attempts that were not repeated: the retry budget was used up, or the deadline too near.',
+    ['policy', 'reason'],
+  );
+  const policyFallbacks = counter('flotilla_policy_fallbacks_total', 'Calls that a fallback answered.', [
+    'policy',
+  ]);
+  const retriesLeft = gauge('flotilla_policy_retries_left', 'Retries that the budget still allows.', [
+    'policy',
+  ]);
   const breakers = gauge('flotilla_breaker_state', '1 for the state the breaker is in.', ['policy', 'state']);
   const bulkheads = gauge('flotilla_bulkhead_calls', 'Calls inside a bulkhead.', ['policy', 'state']);
   const broker = gauge('flotilla_broker_up', 'Whether the broker can be used.', ['part']);
@@ -253,6 +265,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
     policyCalled: (policy, outcome, durationMs) =>
       policyCalls.observe({ policy, outcome }, durationMs / 1_000),
     policyRetried: (policy) => policyRetries.inc({ policy }),
+    policyRetryDenied: (policy, reason) => policyRetriesDenied.inc({ policy, reason }),
+    policyFellBack: (policy) => policyFallbacks.inc({ policy }),
 
     observeSagas: (source) =>
       observe(
@@ -281,15 +295,17 @@ export function createMetrics(options: MetricsOptions): Metrics {
         'policies',
         source,
         (readings) => {
-          for (const { name: policy, breaker, running, queued } of readings) {
+          for (const { name: policy, breaker, running, queued, retriesLeft: left } of readings) {
             for (const state of breakerStates) breakers.set({ policy, state }, breaker === state ? 1 : 0);
             if (running !== undefined) bulkheads.set({ policy, state: 'running' }, running);
             if (queued !== undefined) bulkheads.set({ policy, state: 'queued' }, queued);
+            if (left !== undefined) retriesLeft.set({ policy }, left);
           }
         },
         () => {
           breakers.reset();
           bulkheads.reset();
+          retriesLeft.reset();
         },
       ),
     observeBroker: (source) =>

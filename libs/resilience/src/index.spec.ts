@@ -4,12 +4,18 @@ it('exports these names and no others', () => {
   expect(Object.keys(api).sort()).toMatchInlineSnapshot(`
     [
       "BreakerOpenError",
+      "BreakersOpenError",
       "BulkheadFullError",
+      "DeadlineExceededError",
       "DuplicatePolicyError",
       "InvalidPolicyOptionsError",
+      "LastAnswers",
       "PolicyRegistry",
       "PolicyTimeoutError",
+      "RetryBudget",
+      "composePolicies",
       "createPolicy",
+      "fallbackValue",
       "resolvePolicyOptions",
     ]
   `);

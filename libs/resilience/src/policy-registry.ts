@@ -2,15 +2,15 @@ import type { PolicyOptions } from './policy.options.ts';
 import {
   createPolicy,
   type BreakerChange,
-  type Policy,
   type PolicyDependencies,
   type PolicyState,
+  type SinglePolicy,
 } from './policy.ts';
-import { BreakerOpenError, DuplicatePolicyError } from './resilience.errors.ts';
+import { BreakersOpenError, DuplicatePolicyError } from './resilience.errors.ts';
 
 /** The policies of one process, by name, so that metrics and health can show them all. */
 export class PolicyRegistry {
-  readonly #policies = new Map<string, Policy>();
+  readonly #policies = new Map<string, SinglePolicy>();
   readonly #listeners = new Set<(change: BreakerChange) => void>();
   readonly #dependencies: PolicyDependencies;
 
@@ -20,7 +20,7 @@ export class PolicyRegistry {
   }
 
   /** Makes a policy. Throws DuplicatePolicyError if the name is taken, InvalidPolicyOptionsError as createPolicy. */
-  create(name: string, options: PolicyOptions = {}): Policy {
+  create(name: string, options: PolicyOptions = {}): SinglePolicy {
     if (this.#policies.has(name)) throw new DuplicatePolicyError(name);
     const policy = createPolicy(name, options, this.#dependencies);
     policy.onChange((change) => {
@@ -30,11 +30,11 @@ export class PolicyRegistry {
     return policy;
   }
 
-  get(name: string): Policy | undefined {
+  get(name: string): SinglePolicy | undefined {
     return this.#policies.get(name);
   }
 
-  list(): readonly Policy[] {
+  list(): readonly SinglePolicy[] {
     return [...this.#policies.values()];
   }
 
@@ -49,10 +49,10 @@ export class PolicyRegistry {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Throws {@link BreakerOpenError} for the first breaker that is not closed: for a health indicator. */
+  /** Throws {@link BreakersOpenError} with the names of all breakers that are not closed: for a health indicator. */
   assertClosed(): void {
-    for (const { name, breaker, open } of this.states()) {
-      if (breaker !== 'closed') throw new BreakerOpenError(name, open?.retryAfterMs ?? 0, open?.cause);
-    }
+    const open = this.states().filter(({ breaker }) => breaker !== 'closed');
+    if (open.length === 0) return;
+    throw new BreakersOpenError(open.map((state) => ({ name: state.name, cause: state.open?.cause })));
   }
 }

@@ -51,7 +51,7 @@ describe('resolvePolicyOptions', () => {
       code: 'INVALID_POLICY_OPTIONS',
       retry: 'never',
       problems: [
-        'the name is "PSP one", expected lower-case letters, digits, dots and dashes',
+        'the name is "PSP one", expected a small letter, then letters, digits, dots and dashes',
         'timeoutMs is 0, expected milliseconds above 0 and up to 2147483647',
         'retry.attempts is 0, expected a whole number of at least 1',
         'retry.maxMs is 100, less than retry.initialMs, 500',
@@ -68,6 +68,11 @@ describe('resolvePolicyOptions', () => {
     [{ breaker: { threshold: 1 } }, 'breaker.threshold is 1, expected a share between 0 and 1'],
     [{ breaker: { consecutiveFailures: 0 } }, 'breaker.consecutiveFailures is 0'],
     [{ breaker: { consecutiveFailures: 2, overCalls: 5 } }, 'breaker.overCalls goes with threshold'],
+    [
+      { breaker: { threshold: 0.5, leastCalls: 30 } },
+      'breaker.leastCalls is 30, more than breaker.overCalls',
+    ],
+    [{ retry: { attempts: 2, jitter: 'some' as never } }, 'retry.jitter is "some", expected equal, full'],
     [{ timeoutMs: Number.NaN }, 'timeoutMs is NaN'],
   ])('refuses %j', (options, problem) => {
     expect(() => resolvePolicyOptions('psp', options)).toThrow(problem);

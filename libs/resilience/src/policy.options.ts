@@ -1,12 +1,18 @@
+import { JITTERS, type Jitter } from './jitter.ts';
 import { InvalidPolicyOptionsError } from './resilience.errors.ts';
+import type { RetryBudget } from './retry-budget.ts';
 
 export interface RetryOptions {
   /** Attempts in all, the first included. Only for calls that may be made twice. */
   readonly attempts: number;
-  /** Delay before the second attempt, in milliseconds; doubles per attempt, half of it random. Default 100. */
+  /** Delay before the second attempt, in milliseconds; doubles per attempt, some of it random. Default 100. */
   readonly initialMs?: number;
   /** No delay is longer, in milliseconds. Default 2000. */
   readonly maxMs?: number;
+  /** How the delays are spread. Default `equal`. */
+  readonly jitter?: Jitter;
+  /** What retries are taken from; several policies may share one. Default: no limit but `attempts`. */
+  readonly budget?: RetryBudget;
 }
 
 export interface BreakerOptions {
@@ -14,8 +20,10 @@ export interface BreakerOptions {
   readonly consecutiveFailures?: number;
   /** Opens when more than this share (between 0 and 1) of the last `overCalls` calls failed. */
   readonly threshold?: number;
-  /** How many calls `threshold` looks back over; it does not open before there were as many. Default 20. */
+  /** How many calls `threshold` looks back over. Default 20. */
   readonly overCalls?: number;
+  /** It does not open before there were as many calls. Default `overCalls`. */
+  readonly leastCalls?: number;
   /** How long an open breaker refuses calls before it lets one through as a trial, in milliseconds. Default 10000. */
   readonly halfOpenAfterMs?: number;
 }
@@ -24,16 +32,19 @@ export interface BulkheadOptions {
   /** How many attempts run at the same time. */
   readonly maxConcurrent: number;
   /**
-   * How many more wait for a place; beyond, calls are refused at once. Each running attempt ends within `timeoutMs`,
-   * so that the longest wait is `timeoutMs` times queue / maxConcurrent. Default 0.
+   * How many more wait for a place, at most until their deadline; beyond, calls are refused at once. Each running
+   * attempt ends within `timeoutMs`, so that the longest wait is `timeoutMs` times queue / maxConcurrent. Default 0.
    */
   readonly queue?: number;
 }
 
 /** A part that is not given is not there; only the time-out always is. */
 export interface PolicyOptions {
-  /** For one attempt, in milliseconds; waiting in the queue and between attempts comes on top. Default 5000. */
-  readonly timeoutMs?: number;
+  /**
+   * For one attempt, in milliseconds; waiting in the queue and between attempts comes on top. Default 5000. `false`: the
+   * function ends by itself (it has a time-out of its own, or only policies inside it), which saves a timer per call.
+   */
+  readonly timeoutMs?: number | false;
   readonly retry?: RetryOptions;
   readonly breaker?: BreakerOptions;
   readonly bulkhead?: BulkheadOptions;
@@ -44,9 +55,13 @@ export interface PolicyOptions {
   readonly isFailure?: (error: unknown) => boolean;
 }
 
+export interface ResolvedRetryOptions extends Required<Omit<RetryOptions, 'budget'>> {
+  readonly budget: RetryBudget | undefined;
+}
+
 export interface ResolvedPolicyOptions {
-  readonly timeoutMs: number;
-  readonly retry: Required<RetryOptions> | undefined;
+  readonly timeoutMs: number | false;
+  readonly retry: ResolvedRetryOptions | undefined;
   readonly breaker: ResolvedBreakerOptions | undefined;
   readonly bulkhead: Required<BulkheadOptions> | undefined;
   readonly isFailure: ((error: unknown) => boolean) | undefined;
@@ -54,7 +69,12 @@ export interface ResolvedPolicyOptions {
 
 export type ResolvedBreakerOptions = { readonly halfOpenAfterMs: number } & (
   | { readonly trips: 'consecutive'; readonly consecutiveFailures: number }
-  | { readonly trips: 'share'; readonly threshold: number; readonly overCalls: number }
+  | {
+      readonly trips: 'share';
+      readonly threshold: number;
+      readonly overCalls: number;
+      readonly leastCalls: number;
+    }
 );
 
 /** Longer timers fire at once in Node. */
@@ -75,17 +95,22 @@ export function resolvePolicyOptions(name: string, input: PolicyOptions = {}): R
     }
     return value;
   };
-  if (!/^[a-z][a-z0-9.-]*$/.test(name)) {
-    problems.push(`the name is "${name}", expected lower-case letters, digits, dots and dashes`);
+  if (!/^[a-z][A-Za-z0-9.-]*$/.test(name)) {
+    problems.push(`the name is "${name}", expected a small letter, then letters, digits, dots and dashes`);
   }
 
-  const timeoutMs = duration('timeoutMs', input.timeoutMs ?? 5_000);
+  const timeoutMs = input.timeoutMs === false ? false : duration('timeoutMs', input.timeoutMs ?? 5_000);
 
   const retry = input.retry && {
     attempts: whole('retry.attempts', input.retry.attempts, 1),
     initialMs: duration('retry.initialMs', input.retry.initialMs ?? 100),
     maxMs: duration('retry.maxMs', input.retry.maxMs ?? Math.max(2_000, input.retry.initialMs ?? 0)),
+    jitter: input.retry.jitter ?? 'equal',
+    budget: input.retry.budget,
   };
+  if (retry && !JITTERS.includes(retry.jitter)) {
+    problems.push(`retry.jitter is "${retry.jitter}", expected ${JITTERS.join(', ')}`);
+  }
   if (retry && retry.maxMs < retry.initialMs) {
     problems.push(`retry.maxMs is ${retry.maxMs}, less than retry.initialMs, ${retry.initialMs}`);
   }
@@ -95,6 +120,10 @@ export function resolvePolicyOptions(name: string, input: PolicyOptions = {}): R
     const { consecutiveFailures, threshold } = input.breaker;
     const halfOpenAfterMs = duration('breaker.halfOpenAfterMs', input.breaker.halfOpenAfterMs ?? 10_000);
     const overCalls = whole('breaker.overCalls', input.breaker.overCalls ?? 20, 1);
+    const leastCalls = whole('breaker.leastCalls', input.breaker.leastCalls ?? overCalls, 1);
+    if (leastCalls > overCalls) {
+      problems.push(`breaker.leastCalls is ${leastCalls}, more than breaker.overCalls, ${overCalls}`);
+    }
     if ((consecutiveFailures === undefined) === (threshold === undefined)) {
       problems.push('breaker needs either consecutiveFailures or threshold');
     } else if (threshold === undefined) {
@@ -107,7 +136,7 @@ export function resolvePolicyOptions(name: string, input: PolicyOptions = {}): R
       if (!(threshold > 0 && threshold < 1)) {
         problems.push(`breaker.threshold is ${threshold}, expected a share between 0 and 1`);
       }
-      breaker = { trips: 'share', threshold, overCalls, halfOpenAfterMs };
+      breaker = { trips: 'share', threshold, overCalls, leastCalls, halfOpenAfterMs };
     }
     if (consecutiveFailures !== undefined && input.breaker.overCalls !== undefined) {
       problems.push('breaker.overCalls goes with threshold, not with consecutiveFailures');

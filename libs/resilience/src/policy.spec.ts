@@ -3,7 +3,12 @@ import { jest } from '@jest/globals';
 import { FlotillaError } from '@flotilla/kernel';
 import { createPolicy, type BreakerChange, type PolicyMetrics } from './policy.ts';
 import { PolicyRegistry } from './policy-registry.ts';
-import { BreakerOpenError, BulkheadFullError, PolicyTimeoutError } from './resilience.errors.ts';
+import {
+  BreakerOpenError,
+  BulkheadFullError,
+  DeadlineExceededError,
+  PolicyTimeoutError,
+} from './resilience.errors.ts';
 
 const down = async (): Promise<never> => Promise.reject(new Error('connection refused'));
 const never = (): Promise<never> => new Promise(() => undefined);
@@ -24,6 +29,8 @@ function counting(): PolicyMetrics & { readonly calls: string[] } {
     calls,
     policyCalled: (policy, outcome) => calls.push(`${policy}: ${outcome}`),
     policyRetried: (policy) => calls.push(`${policy}: retried`),
+    policyRetryDenied: (policy, reason) => calls.push(`${policy}: no ${reason}`),
+    policyFellBack: (policy) => calls.push(`${policy}: fell back`),
   };
 }
 
@@ -363,11 +370,108 @@ describe('PolicyRegistry', () => {
       { name: 'psp', breaker: 'open' },
       { name: 'mail', breaker: 'closed' },
     ]);
-    expect(() => policies.assertClosed()).toThrow('Policy "psp" refuses calls: its breaker is open');
+    expect(() => policies.assertClosed()).toThrow(
+      'Breakers are open: psp (last failure: connection refused)',
+    );
     stop();
     await pass(1_000);
     await psp.execute(async () => undefined);
     expect(changes).toEqual(['psp: open']);
     expect(metrics.calls).toEqual(['psp: failed', 'psp: ok']);
+  });
+});
+
+describe('the caller’s deadline', () => {
+  const inMs = (ms: number): { deadline: number } => ({ deadline: Date.now() + ms });
+
+  it('that has passed begins nothing', async () => {
+    const fn = jest.fn(down);
+    const metrics = counting();
+    const policy = createPolicy('psp', {}, { metrics });
+    expect(await errorOf(policy.execute(fn, inMs(0)))).toMatchObject({
+      code: 'DEADLINE_EXCEEDED',
+      retry: 'never',
+      hadMs: 0,
+      message: 'A call through policy "psp" was not made: its caller no longer waits',
+    });
+    expect(fn).not.toHaveBeenCalled();
+    expect(metrics.calls).toEqual(['psp: deadline']);
+  });
+
+  it('comes out of the context of the running code, unless the call has one', async () => {
+    const policy = createPolicy('psp', {}, { deadline: () => Date.now() });
+    expect(await errorOf(policy.execute(async () => 1))).toBeInstanceOf(DeadlineExceededError);
+    expect(await policy.execute(async ({ deadline }) => deadline, { deadline: Date.now() + 7 })).toBe(
+      Date.now() + 7,
+    );
+  });
+
+  it('stops an attempt before its time-out', async () => {
+    const policy = createPolicy('psp', { timeoutMs: 100 });
+    let signal: AbortSignal | undefined;
+    const cut = errorOf(policy.execute((attempt) => ((signal = attempt.signal), never()), inMs(30)));
+    await pass(29);
+    expect(signal?.aborted).toBe(false);
+    await pass(1);
+    expect(await cut).toMatchObject({ code: 'DEADLINE_EXCEEDED', hadMs: 30 });
+    expect(signal?.aborted).toBe(true);
+  });
+
+  it('lets no delay begin that would outlast it, and gives the error there is', async () => {
+    const metrics = counting();
+    const policy = createPolicy(
+      'psp',
+      { retry: { attempts: 5, initialMs: 100 } },
+      { metrics, random: () => 1 },
+    );
+    const fn = jest.fn(down);
+    const failed = errorOf(policy.execute(fn, inMs(250)));
+    await pass(100);
+    expect(await failed).toMatchObject({ message: 'connection refused' });
+    expect(fn).toHaveBeenCalledTimes(2);
+    expect(metrics.calls).toEqual(['psp: retried', 'psp: no deadline', 'psp: failed']);
+  });
+
+  it('ends the wait for a place, and frees the place in the line', async () => {
+    const policy = createPolicy('psp', { bulkhead: { maxConcurrent: 1, queue: 1 } });
+    const first = steered<string>();
+    const running = policy.execute(first.fn);
+    const fn = jest.fn(down);
+    const waiting = errorOf(policy.execute(fn, inMs(50)));
+    expect(await errorOf(policy.execute(fn))).toBeInstanceOf(BulkheadFullError);
+    await pass(50);
+    expect(await waiting).toBeInstanceOf(DeadlineExceededError);
+    expect(policy.state().queued).toBe(0);
+    const next = policy.execute(async () => 'next');
+    first.resolve('done');
+    expect(await Promise.all([running, next])).toEqual(['done', 'next']);
+    expect(fn).not.toHaveBeenCalled();
+  });
+
+  it('counts against the called side only when that had at least half of its time', async () => {
+    const policy = createPolicy('psp', { timeoutMs: 100, breaker: { consecutiveFailures: 1 } });
+    const hasty = errorOf(policy.execute(never, inMs(49)));
+    await pass(49);
+    await hasty;
+    expect(policy.state().breaker).toBe('closed');
+    const patient = errorOf(policy.execute(never, inMs(50)));
+    await pass(50);
+    await patient;
+    expect(policy.state().breaker).toBe('open');
+    // A trial that had too little time proves nothing: the breaker does not close.
+    await pass(10_000);
+    const trial = errorOf(policy.execute(never, inMs(10)));
+    await pass(10);
+    await trial;
+    expect(policy.state().breaker).toBe('open');
+  });
+});
+
+describe('a call that must not be repeated', () => {
+  it('is not, whatever the policy would do', async () => {
+    const policy = createPolicy('psp', { timeoutMs: false, retry: { attempts: 3, initialMs: 1 } });
+    const fn = jest.fn(down);
+    await errorOf(policy.execute(fn, { repeatable: () => false }));
+    expect(fn).toHaveBeenCalledTimes(1);
   });
 });

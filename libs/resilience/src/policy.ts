@@ -1,27 +1,26 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import {
-  bulkhead,
-  BulkheadRejectedError,
   BrokenCircuitError,
   circuitBreaker,
   CircuitState,
   ConsecutiveBreaker,
   CountBreaker,
-  DelegateBackoff,
   handleWhen,
-  retry,
   TaskCancelledError,
   timeout,
   TimeoutStrategy,
-  type BulkheadPolicy,
   type CircuitBreakerPolicy,
-  type IRetryBackoffContext,
-  type RetryPolicy,
   type TimeoutPolicy,
 } from 'cockatiel';
-import { backoffDelayMs, FlotillaError, systemClock, type Clock } from '@flotilla/kernel';
+import { FlotillaError, systemClock, type Clock } from '@flotilla/kernel';
+import { Bulkhead } from './bulkhead.ts';
+import { retryDelayMs } from './jitter.ts';
 import { resolvePolicyOptions, type PolicyOptions, type ResolvedPolicyOptions } from './policy.options.ts';
-import { BreakerOpenError, BulkheadFullError, PolicyTimeoutError } from './resilience.errors.ts';
+import {
+  BreakerOpenError,
+  BulkheadFullError,
+  DeadlineExceededError,
+  PolicyTimeoutError,
+} from './resilience.errors.ts';
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
@@ -34,6 +33,8 @@ export interface PolicyState {
   readonly running: number;
   /** Attempts that wait for a place in the bulkhead. */
   readonly queued: number;
+  /** Retries that the budget still allows, where there is one. */
+  readonly retriesLeft?: number;
   /** While the breaker is open: what opened it, and when the next trial is allowed. */
   readonly open?: { readonly cause: unknown; readonly retryAfterMs: number };
 }
@@ -48,40 +49,79 @@ export interface BreakerChange {
 
 /** What a policy counts. The recorder of `@flotilla/observability` is one. */
 export interface PolicyMetrics {
-  /** `outcome`: ok, failed, refused (an error that is no failure), timeout, breaker-open, bulkhead-full, aborted. */
+  /**
+   * `outcome`: ok, failed, refused (an error that is no failure), timeout, deadline, breaker-open, bulkhead-full,
+   * aborted. What a fallback answers for counts as it failed.
+   */
   policyCalled(policy: string, outcome: string, durationMs: number): void;
   policyRetried(policy: string): void;
+  /** A failed attempt was not repeated: no `budget`, or no time before the `deadline`. */
+  policyRetryDenied(policy: string, reason: 'budget' | 'deadline'): void;
+  policyFellBack(policy: string): void;
 }
 
 export interface PolicyDependencies {
   readonly metrics?: PolicyMetrics;
-  /** For durations and waiting times that are reported. The time-outs and delays themselves are the machine's. */
+  /** For deadlines, delays and durations. The time-out of an attempt is the machine's. */
   readonly clock?: Clock;
   /** For the jitter of delays, 0 to 1. */
   readonly random?: () => number;
+  /** The deadline of the running code, from its asynchronous context for example; see {@link ExecuteOptions.deadline}. */
+  readonly deadline?: () => number | undefined;
 }
 
-export interface ExecuteOptions {
+/** What answers in place of a call that failed. */
+export interface Fallback<T> {
+  /** Makes the answer; rethrows the error, or throws another, where it has none. */
+  readonly answer: (error: unknown) => T | Promise<T>;
+  /**
+   * Which errors it answers for. Default: those that speak against the called side, open breakers and full bulkheads;
+   * so not refusals. Never asked when the caller has left or its deadline has passed: nobody waits for the answer.
+   */
+  readonly when?: (error: unknown) => boolean;
+}
+
+export interface ExecuteOptions<T = unknown> {
   /** Gives up waiting, queueing and retrying when it aborts; `execute` then rejects with its reason at once. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * When the caller stops waiting, milliseconds since the epoch. No attempt and no delay is begun that could only end
+   * later, and an attempt that runs is stopped then. Default: {@link PolicyDependencies.deadline}.
+   */
+  readonly deadline?: number | undefined;
+  readonly fallback?: Fallback<T> | undefined;
+  /** Whether this call may be made again after the error, asked beside the policy's own rules. Default: yes. */
+  readonly repeatable?: ((error: unknown) => boolean) | undefined;
+}
+
+/** What one attempt is told. */
+export interface Attempt {
+  /** Aborts when the attempt has taken too long, or nobody waits for it any more. Pass it on. */
+  readonly signal: AbortSignal;
+  /** Counted from 1. */
+  readonly number: number;
+  /** When the caller stops waiting, milliseconds since the epoch. */
+  readonly deadline?: number;
 }
 
 /** Time-outs, retries, breaker and bulkhead around the calls to one dependency. Share one among all its callers. */
 export interface Policy {
   readonly name: string;
-  readonly options: ResolvedPolicyOptions;
   /**
    * Calls `fn`, perhaps several times, and resolves with its result. Rejects with what the last attempt threw, or
-   * with {@link PolicyTimeoutError}, {@link BreakerOpenError} or {@link BulkheadFullError}. Pass `signal` on: after a
-   * time-out the policy counts the attempt as over, and only the signal stops what still runs.
+   * with {@link PolicyTimeoutError}, {@link DeadlineExceededError}, {@link BreakerOpenError} or
+   * {@link BulkheadFullError}, unless the fallback answers. After a time-out the policy counts the attempt as over, and
+   * only its signal stops what still runs.
    */
-  execute<T>(
-    fn: (context: { readonly signal: AbortSignal }) => Promise<T>,
-    options?: ExecuteOptions,
-  ): Promise<T>;
+  execute<T>(fn: (attempt: Attempt) => Promise<T>, options?: ExecuteOptions<T>): Promise<T>;
   state(): PolicyState;
   /** Tells of each change of the breaker; returns the way to stop it. */
   onChange(listener: (change: BreakerChange) => void): () => void;
+}
+
+/** A policy that was made from options. */
+export interface SinglePolicy extends Policy {
+  readonly options: ResolvedPolicyOptions;
 }
 
 const breakerStates: Readonly<Record<CircuitState, BreakerState>> = {
@@ -91,30 +131,46 @@ const breakerStates: Readonly<Record<CircuitState, BreakerState>> = {
   [CircuitState.Isolated]: 'open',
 };
 
-const noMetrics: PolicyMetrics = { policyCalled: () => undefined, policyRetried: () => undefined };
+const noMetrics: PolicyMetrics = {
+  policyCalled: () => undefined,
+  policyRetried: () => undefined,
+  policyRetryDenied: () => undefined,
+  policyFellBack: () => undefined,
+};
+
+/** The signal of an attempt that nobody stops. */
+const neverAborted = new AbortController().signal;
 
 /** Makes a policy; throws InvalidPolicyOptionsError with every problem of the options. */
 export function createPolicy(
   name: string,
   options: PolicyOptions = {},
   dependencies: PolicyDependencies = {},
-): Policy {
-  return new CockatielPolicy(name, resolvePolicyOptions(name, options), dependencies);
+): SinglePolicy {
+  return new CompletePolicy(name, resolvePolicyOptions(name, options), dependencies);
+}
+
+/** One call on its way through a policy. */
+interface Call<T> {
+  readonly fn: (attempt: Attempt) => Promise<T>;
+  readonly signal: AbortSignal | undefined;
+  readonly deadline: number | undefined;
 }
 
 /**
- * From the outside in: retry, bulkhead, breaker, time-out. So a place is free while a call waits for its next
- * attempt, a full bulkhead says nothing about the called side, and the breaker sees time-outs as failures.
+ * From the outside in: fallback, retry, bulkhead, breaker, time-out; the README says why. The breaker and the time-out
+ * are cockatiel's. Retry and bulkhead are not: they have to know each call's deadline.
  */
-class CockatielPolicy implements Policy {
+class CompletePolicy implements SinglePolicy {
   readonly name: string;
   readonly options: ResolvedPolicyOptions;
   readonly #metrics: PolicyMetrics;
   readonly #clock: Clock;
-  readonly #timeout: TimeoutPolicy;
+  readonly #random: () => number;
+  readonly #deadline: (() => number | undefined) | undefined;
+  readonly #timeout: TimeoutPolicy | undefined;
   readonly #breaker: CircuitBreakerPolicy | undefined;
-  readonly #bulkhead: BulkheadPolicy | undefined;
-  readonly #retry: RetryPolicy | undefined;
+  readonly #bulkhead: Bulkhead | undefined;
   readonly #listeners = new Set<(change: BreakerChange) => void>();
   #running = 0;
   #open: { readonly cause: unknown; readonly atMs: number } | undefined;
@@ -124,29 +180,32 @@ class CockatielPolicy implements Policy {
     this.options = options;
     this.#metrics = dependencies.metrics ?? noMetrics;
     this.#clock = dependencies.clock ?? systemClock;
-    // The signal stays as it is after a success: a response whose body is read later is not cut off.
-    this.#timeout = timeout(options.timeoutMs, {
-      strategy: TimeoutStrategy.Aggressive,
-      abortOnReturn: false,
-    });
+    this.#random = dependencies.random ?? Math.random;
+    this.#deadline = dependencies.deadline;
+    this.#timeout = options.timeoutMs === false ? undefined : timeoutAfter(options.timeoutMs);
     this.#breaker = options.breaker && this.#makeBreaker(options.breaker);
-    this.#bulkhead = options.bulkhead && bulkhead(options.bulkhead.maxConcurrent, options.bulkhead.queue);
-    this.#retry = options.retry && this.#makeRetry(options.retry, dependencies.random ?? Math.random);
+    this.#bulkhead = options.bulkhead && new Bulkhead(options.bulkhead);
   }
 
   async execute<T>(
-    fn: (context: { readonly signal: AbortSignal }) => Promise<T>,
-    { signal }: ExecuteOptions = {},
+    fn: (attempt: Attempt) => Promise<T>,
+    { signal: given, deadline = this.#deadline?.(), fallback, repeatable }: ExecuteOptions<T> = {},
   ): Promise<T> {
+    const signal = given === neverAborted ? undefined : given;
     const startedMs = this.#clock.monotonicMs();
     let outcome = 'ok';
     try {
       signal?.throwIfAborted();
-      const working = this.#retried(fn, signal);
+      const call = { fn, signal, deadline };
+      const working =
+        this.options.retry === undefined ? this.#limited(call, 1) : this.#retried(call, repeatable);
       return await (signal === undefined ? working : orAborted(working, signal));
     } catch (error) {
       outcome = this.#outcomeOf(error, signal);
-      throw signal?.aborted === true ? signal.reason : error;
+      if (signal?.aborted === true) throw signal.reason;
+      if (fallback === undefined || !this.#mayFallBack(error, deadline, fallback)) throw error;
+      this.#metrics.policyFellBack(this.name);
+      return await fallback.answer(error);
     } finally {
       this.#metrics.policyCalled(this.name, outcome, this.#clock.monotonicMs() - startedMs);
     }
@@ -155,11 +214,13 @@ class CockatielPolicy implements Policy {
   state(): PolicyState {
     const open = this.#open;
     const breaker = this.#breaker === undefined ? 'closed' : breakerStates[this.#breaker.state];
+    const budget = this.options.retry?.budget;
     return {
       name: this.name,
       breaker,
       running: this.#running,
-      queued: this.#queued(),
+      queued: this.#bulkhead?.queued ?? 0,
+      ...(budget !== undefined && { retriesLeft: budget.left }),
       ...(breaker !== 'closed' &&
         open !== undefined && { open: { cause: open.cause, retryAfterMs: this.#trialInMs() } }),
     };
@@ -170,69 +231,110 @@ class CockatielPolicy implements Policy {
     return () => this.#listeners.delete(listener);
   }
 
-  #retried<T>(
-    fn: (context: { signal: AbortSignal }) => Promise<T>,
-    signal: AbortSignal | undefined,
-  ): Promise<T> {
-    const attempt = (): Promise<T> => {
-      // The library's delay does not end with the signal: do not begin what nobody waits for.
-      signal?.throwIfAborted();
-      return this.#limited(fn, signal);
-    };
-    return this.#retry === undefined ? attempt() : this.#retry.execute(attempt, signal);
-  }
-
-  async #limited<T>(
-    fn: (context: { signal: AbortSignal }) => Promise<T>,
-    signal: AbortSignal | undefined,
-  ): Promise<T> {
-    if (this.#bulkhead === undefined) return this.#guarded(fn, signal);
-    // A queued call is started by the one that ends, in its asynchronous context: keep our own trace and logs.
-    const inContext = this.#bulkhead.executionSlots > 0 ? undefined : AsyncLocalStorage.snapshot();
-    const call = (): Promise<T> => this.#guarded(fn, signal);
-    try {
-      return await this.#bulkhead.execute(inContext === undefined ? call : () => inContext(call), signal);
-    } catch (error) {
-      if (!(error instanceof BulkheadRejectedError)) throw error;
-      throw new BulkheadFullError(this.name, this.options.bulkhead?.maxConcurrent ?? 0, this.#queued());
+  async #retried<T>(call: Call<T>, repeatable: ((error: unknown) => boolean) | undefined): Promise<T> {
+    this.options.retry?.budget?.called();
+    let lastMs: number | undefined;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#limited(call, attempt);
+      } catch (error) {
+        const delayMs = this.#delayAfter(error, call, attempt, lastMs, repeatable);
+        if (delayMs === undefined) throw error;
+        lastMs = delayMs;
+        await this.#clock.sleep(delayMs, call.signal);
+        call.signal?.throwIfAborted();
+      }
     }
   }
 
-  async #guarded<T>(
-    fn: (context: { signal: AbortSignal }) => Promise<T>,
-    signal: AbortSignal | undefined,
-  ): Promise<T> {
+  /** How long to wait before the next attempt; undefined: there is none. */
+  #delayAfter<T>(
+    error: unknown,
+    { signal, deadline }: Call<T>,
+    attempt: number,
+    lastMs: number | undefined,
+    repeatable: ((error: unknown) => boolean) | undefined,
+  ): number | undefined {
+    const { retry } = this.options;
+    if (retry === undefined || attempt >= retry.attempts || signal?.aborted === true) return undefined;
+    if (error instanceof BreakerOpenError || error instanceof BulkheadFullError) return undefined;
+    if (!this.#isFailure(error) || repeatable?.(error) === false) return undefined;
+    const delayMs = retryDelayMs(attempt, retry, lastMs, this.#random);
+    if (deadline !== undefined && this.#clock.now() + delayMs >= deadline) {
+      this.#metrics.policyRetryDenied(this.name, 'deadline');
+      return undefined;
+    }
+    if (retry.budget?.take() === false) {
+      this.#metrics.policyRetryDenied(this.name, 'budget');
+      return undefined;
+    }
+    this.#metrics.policyRetried(this.name);
+    return delayMs;
+  }
+
+  async #limited<T>(call: Call<T>, attempt: number): Promise<T> {
+    const bulkhead = this.#bulkhead;
+    if (bulkhead === undefined) return this.#guarded(call, attempt);
+    if (!bulkhead.tryEnter()) await this.#inLine(bulkhead, call);
+    try {
+      return await this.#guarded(call, attempt);
+    } finally {
+      bulkhead.leave();
+    }
+  }
+
+  async #inLine<T>(bulkhead: Bulkhead, { signal, deadline }: Call<T>): Promise<void> {
+    if (bulkhead.full) throw new BulkheadFullError(this.name, bulkhead.maxConcurrent, bulkhead.queued);
+    const leftMs = deadline === undefined ? undefined : this.#leftMs(deadline);
+    await bulkhead.wait((leave) => {
+      const timer =
+        leftMs === undefined
+          ? undefined
+          : this.#clock.after(leftMs, () => leave(new DeadlineExceededError(this.name, 0)));
+      const aborted = (): void => leave(new CallerGone());
+      signal?.addEventListener('abort', aborted, { once: true });
+      return () => {
+        timer?.cancel();
+        signal?.removeEventListener('abort', aborted);
+      };
+    });
+  }
+
+  async #guarded<T>(call: Call<T>, attempt: number): Promise<T> {
     const breaker = this.#breaker;
-    if (breaker === undefined) return this.#timed(fn, signal);
+    if (breaker === undefined) return this.#timed(call, attempt);
     // The library lets others wait for the trial call; here they are refused like while it was open.
     if (breaker.state === CircuitState.HalfOpen) throw this.#openError();
     try {
-      return await breaker.execute(() => this.#timed(fn, signal), signal);
+      return await breaker.execute(() => this.#timed(call, attempt), call.signal);
     } catch (error) {
       throw error instanceof BrokenCircuitError ? this.#openError() : error;
     }
   }
 
-  async #timed<T>(
-    fn: (context: { signal: AbortSignal }) => Promise<T>,
-    signal: AbortSignal | undefined,
-  ): Promise<T> {
+  async #timed<T>({ fn, signal, deadline }: Call<T>, number: number): Promise<T> {
+    const leftMs = deadline === undefined ? Infinity : this.#leftMs(deadline);
     this.#running += 1;
     let stopped: AbortSignal | undefined;
     try {
-      return await this.#timeout.execute((context) => {
+      const attempt = deadline === undefined ? { number } : { number, deadline };
+      const limitMs = this.options.timeoutMs;
+      if (this.#timeout === undefined || limitMs === false) {
+        return await fn({ signal: signal ?? neverAborted, ...attempt });
+      }
+      const limit = leftMs < limitMs ? timeoutAfter(leftMs) : this.#timeout;
+      return await limit.execute((context) => {
         stopped = context.signal;
-        return fn(context);
+        return fn({ signal: context.signal, ...attempt });
       }, signal);
     } catch (error) {
       // A function that heeds the signal may fail with an abort error of its own before the time-out is told.
       if (signal?.aborted === true) throw new CallerGone();
       if (stopped?.aborted === true) {
-        throw new PolicyTimeoutError(
-          this.name,
-          this.options.timeoutMs,
-          error instanceof TaskCancelledError ? undefined : error,
-        );
+        const cause = error instanceof TaskCancelledError ? undefined : error;
+        const limitMs = this.options.timeoutMs === false ? 0 : this.options.timeoutMs;
+        if (leftMs < limitMs) throw new DeadlineExceededError(this.name, leftMs, cause);
+        throw new PolicyTimeoutError(this.name, limitMs, cause);
       }
       throw error;
     } finally {
@@ -240,22 +342,50 @@ class CockatielPolicy implements Policy {
     }
   }
 
+  /** Throws when there is no time left: what cannot end in time is not begun. */
+  #leftMs(deadline: number): number {
+    const leftMs = deadline - this.#clock.now();
+    if (leftMs <= 0) throw new DeadlineExceededError(this.name, 0);
+    return leftMs;
+  }
+
+  #mayFallBack<T>(error: unknown, deadline: number | undefined, { when }: Fallback<T>): boolean {
+    if (error instanceof DeadlineExceededError) return false;
+    if (deadline !== undefined && this.#clock.now() >= deadline) return false;
+    return when === undefined ? this.#isFailure(error) : when(error);
+  }
+
   #isFailure(error: unknown): boolean {
     return this.options.isFailure === undefined ? !advisesNever(error) : this.options.isFailure(error);
   }
 
+  /** An attempt that had less than half of its time says more about its caller than about the called side. */
+  #tellsNothing(error: unknown): boolean {
+    if (error instanceof CallerGone) return true;
+    const { timeoutMs } = this.options;
+    return error instanceof DeadlineExceededError && (timeoutMs === false || error.hadMs * 2 < timeoutMs);
+  }
+
+  #speaksAgainst(error: unknown): boolean {
+    return error instanceof DeadlineExceededError || this.#isFailure(error);
+  }
+
   #makeBreaker(options: NonNullable<ResolvedPolicyOptions['breaker']>): CircuitBreakerPolicy {
     const breaker: CircuitBreakerPolicy = circuitBreaker(
-      // Nothing is known of a call whose caller left; a trial that ends so must not close the breaker.
+      // Nothing is known of a call whose caller left, or waited too short; a trial that ends so must not close the breaker.
       handleWhen((error) =>
-        error instanceof CallerGone ? breaker.state === CircuitState.HalfOpen : this.#isFailure(error),
+        this.#tellsNothing(error) ? breaker.state === CircuitState.HalfOpen : this.#speaksAgainst(error),
       ),
       {
         halfOpenAfter: options.halfOpenAfterMs,
         breaker:
           options.trips === 'consecutive'
             ? new ConsecutiveBreaker(options.consecutiveFailures)
-            : new CountBreaker({ threshold: options.threshold, size: options.overCalls }),
+            : new CountBreaker({
+                threshold: options.threshold,
+                size: options.overCalls,
+                minimumNumberOfCalls: options.leastCalls,
+              }),
       },
     );
     let before: BreakerState = 'closed';
@@ -273,29 +403,6 @@ class CockatielPolicy implements Policy {
     return breaker;
   }
 
-  #makeRetry(options: NonNullable<ResolvedPolicyOptions['retry']>, random: () => number): RetryPolicy {
-    const policy = retry(
-      handleWhen(
-        (error) =>
-          !(error instanceof BreakerOpenError || error instanceof BulkheadFullError) &&
-          this.#isFailure(error),
-      ),
-      {
-        // The library counts what comes after the first attempt.
-        maxAttempts: options.attempts - 1,
-        backoff: new DelegateBackoff<IRetryBackoffContext<unknown>>(({ attempt }) =>
-          backoffDelayMs(attempt, options, random),
-        ),
-      },
-    );
-    policy.onRetry(() => this.#metrics.policyRetried(this.name));
-    return policy;
-  }
-
-  #queued(): number {
-    return this.#bulkhead === undefined ? 0 : (this.options.bulkhead?.queue ?? 0) - this.#bulkhead.queueSlots;
-  }
-
   #trialInMs(): number {
     if (this.#open === undefined || this.#breaker?.state !== CircuitState.Open) return 0;
     return Math.max(0, this.#open.atMs + (this.options.breaker?.halfOpenAfterMs ?? 0) - Date.now());
@@ -308,6 +415,7 @@ class CockatielPolicy implements Policy {
   #outcomeOf(error: unknown, signal: AbortSignal | undefined): string {
     if (signal?.aborted === true) return 'aborted';
     if (error instanceof PolicyTimeoutError) return 'timeout';
+    if (error instanceof DeadlineExceededError) return 'deadline';
     if (error instanceof BreakerOpenError) return 'breaker-open';
     if (error instanceof BulkheadFullError) return 'bulkhead-full';
     return this.#isFailure(error) ? 'failed' : 'refused';
@@ -316,6 +424,11 @@ class CockatielPolicy implements Policy {
 
 /** Inside the policy: the caller's signal aborted. The caller gets the signal's reason. */
 class CallerGone extends Error {}
+
+// The signal stays as it is after a success: a response whose body is read later is not cut off.
+function timeoutAfter(ms: number): TimeoutPolicy {
+  return timeout(ms, { strategy: TimeoutStrategy.Aggressive, abortOnReturn: false });
+}
 
 function advisesNever(error: unknown): boolean {
   return error instanceof FlotillaError && error.retry === 'never';

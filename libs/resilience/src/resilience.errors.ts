@@ -81,3 +81,37 @@ export class PolicyTimeoutError extends FlotillaError {
     this.timeoutMs = timeoutMs;
   }
 }
+
+/** Thrown when a call cannot be made, or did not end, before the moment at which its caller stops waiting. */
+export class DeadlineExceededError extends FlotillaError {
+  readonly policy: string;
+  /** How long the last attempt had, in milliseconds; 0: it was not begun. */
+  readonly hadMs: number;
+
+  constructor(policy: string, hadMs: number, cause?: unknown) {
+    super(
+      'DEADLINE_EXCEEDED',
+      hadMs > 0
+        ? `A call through policy "${policy}" did not end in the ${Math.round(hadMs)} ms that its caller still waited; what it did so far is unknown`
+        : `A call through policy "${policy}" was not made: its caller no longer waits`,
+      { cause, retry: 'never' },
+    );
+    this.policy = policy;
+    this.hadMs = hadMs;
+  }
+}
+
+/** Thrown for health when breakers are not closed; names them all. */
+export class BreakersOpenError extends FlotillaError {
+  readonly policies: readonly string[];
+
+  constructor(policies: readonly { readonly name: string; readonly cause: unknown }[]) {
+    super(
+      'BREAKERS_OPEN',
+      `Breakers are open: ${policies
+        .map(({ name, cause }) => `${name} (last failure: ${errorMessage(cause)})`)
+        .join(', ')}`,
+    );
+    this.policies = policies.map(({ name }) => name);
+  }
+}
