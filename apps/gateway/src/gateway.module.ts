@@ -1,4 +1,5 @@
-import { FlotillaModule } from '@flotilla/service';
+import { GetProduct, ListProducts } from '@flotilla/contracts-catalog';
+import { callPolicy, FlotillaModule } from '@flotilla/service';
 import { Module } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR } from '@nestjs/core';
 import { AuthGuard } from './auth/auth.guard.ts';
@@ -18,8 +19,20 @@ import { ProblemFilter } from './http/problem.filter.ts';
 import { StockController } from './http/stock.controller.ts';
 import { TrackedOrders } from './http/tracked-orders.ts';
 
+/** How long the catalogue is shown as it was when it does not answer; orders are priced by their own service. */
+const CATALOGUE_STALE_MS = 5 * 60_000;
+
 @Module({
-  imports: [FlotillaModule.forService({ manifest: gatewayService, http: configureHttp })],
+  imports: [
+    FlotillaModule.forService({
+      manifest: gatewayService,
+      http: configureHttp,
+      callPolicies: [
+        callPolicy(GetProduct, { fallback: { lastAnswersMs: CATALOGUE_STALE_MS, maxEntries: 5_000 } }),
+        callPolicy(ListProducts, { fallback: { lastAnswersMs: CATALOGUE_STALE_MS, maxEntries: 500 } }),
+      ],
+    }),
+  ],
   controllers: [OrdersController, OrderEventsController, CatalogController, StockController, AuthController],
   providers: [
     {

@@ -22,7 +22,7 @@ export interface SagaCount {
 
 export interface PolicyReading {
   readonly name: string;
-  readonly breaker: 'closed' | 'open' | 'half-open';
+  readonly breaker?: 'closed' | 'open' | 'half-open';
   readonly running?: number;
   readonly queued?: number;
   readonly retriesLeft?: number;
@@ -296,7 +296,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
         source,
         (readings) => {
           for (const { name: policy, breaker, running, queued, retriesLeft: left } of readings) {
-            for (const state of breakerStates) breakers.set({ policy, state }, breaker === state ? 1 : 0);
+            for (const state of breaker === undefined ? [] : breakerStates)
+              breakers.set({ policy, state }, breaker === state ? 1 : 0);
             if (running !== undefined) bulkheads.set({ policy, state: 'running' }, running);
             if (queued !== undefined) bulkheads.set({ policy, state: 'queued' }, queued);
             if (left !== undefined) retriesLeft.set({ policy }, left);

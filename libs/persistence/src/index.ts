@@ -56,6 +56,7 @@ export type { GroupOutcome, PersistenceMetrics } from './metrics.ts';
 export {
   CommitOutcomeUnknownError,
   DatabaseUnavailableError,
+  DeadlinePassedError,
   IdempotencyConflictError,
   MigrationFailedError,
   MigrationsPendingError,

@@ -188,3 +188,19 @@ export class MigrationsPendingError extends FlotillaError {
 export function retryAdvice(error: unknown): RetryAdvice {
   return error instanceof FlotillaError ? error.retry : 'later';
 }
+
+/**
+ * Thrown when whoever asked for the work no longer waits for it: a statement was not begun, or was ended by the server.
+ * The connection goes on; what its unit of work did is undone. Code `DEADLINE_EXCEEDED`.
+ */
+export class DeadlinePassedError extends FlotillaError {
+  constructor(cause?: unknown) {
+    super(
+      'DEADLINE_EXCEEDED',
+      cause === undefined
+        ? 'The deadline of the caller has passed: nothing more is done for it'
+        : 'The statement was cut off at the deadline of the caller',
+      { retry: 'never', cause },
+    );
+  }
+}

@@ -19,10 +19,13 @@ export class PolicyRegistry {
     this.#dependencies = dependencies;
   }
 
-  /** Makes a policy. Throws DuplicatePolicyError if the name is taken, InvalidPolicyOptionsError as createPolicy. */
-  create(name: string, options: PolicyOptions = {}): SinglePolicy {
+  /**
+   * Makes a policy; `own` replaces dependencies of the registry for it. Throws DuplicatePolicyError if the name is taken,
+   * InvalidPolicyOptionsError as createPolicy.
+   */
+  create(name: string, options: PolicyOptions = {}, own: PolicyDependencies = {}): SinglePolicy {
     if (this.#policies.has(name)) throw new DuplicatePolicyError(name);
-    const policy = createPolicy(name, options, this.#dependencies);
+    const policy = createPolicy(name, options, { ...this.#dependencies, ...own });
     policy.onChange((change) => {
       for (const listener of this.#listeners) listener(change);
     });

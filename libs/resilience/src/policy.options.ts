@@ -50,9 +50,10 @@ export interface PolicyOptions {
   readonly bulkhead?: BulkheadOptions;
   /**
    * Whether an error speaks against the called side: it counts for the breaker and is retried. Default: all but
-   * errors that advise `retry: 'never'`, such as a refusal.
+   * errors that advise `retry: 'never'`, such as a refusal. Undefined: the error tells nothing about it; the breaker does
+   * not count it, and such a trial does not close it.
    */
-  readonly isFailure?: (error: unknown) => boolean;
+  readonly isFailure?: (error: unknown) => boolean | undefined;
 }
 
 export interface ResolvedRetryOptions extends Required<Omit<RetryOptions, 'budget'>> {
@@ -64,7 +65,7 @@ export interface ResolvedPolicyOptions {
   readonly retry: ResolvedRetryOptions | undefined;
   readonly breaker: ResolvedBreakerOptions | undefined;
   readonly bulkhead: Required<BulkheadOptions> | undefined;
-  readonly isFailure: ((error: unknown) => boolean) | undefined;
+  readonly isFailure: ((error: unknown) => boolean | undefined) | undefined;
 }
 
 export type ResolvedBreakerOptions = { readonly halfOpenAfterMs: number } & (

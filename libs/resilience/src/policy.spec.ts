@@ -231,6 +231,20 @@ describe('breaker', () => {
     expect(policy.state().breaker).toBe('open');
   });
 
+  it('learns nothing from what isFailure does not know', async () => {
+    const lost = new Error('our own connection is lost');
+    const policy = createPolicy('psp', {
+      ...options,
+      isFailure: (error) => (error === lost ? undefined : true),
+    });
+    for (let call = 0; call < 5; call += 1) await errorOf(policy.execute(async () => Promise.reject(lost)));
+    expect(policy.state().breaker).toBe('closed');
+    for (let call = 0; call < 2; call += 1) await errorOf(policy.execute(down));
+    await pass(1_000);
+    await errorOf(policy.execute(async () => Promise.reject(lost)));
+    expect(policy.state().breaker).toBe('open');
+  });
+
   it('opens by the share of failures over the last calls', async () => {
     const policy = createPolicy('psp', { breaker: { threshold: 0.5, overCalls: 4 } });
     for (const fn of [down, down, async () => 1]) await policy.execute(fn).catch(() => undefined);
@@ -361,7 +375,8 @@ describe('PolicyRegistry', () => {
     const changes: string[] = [];
     const stop = policies.onChange(({ policy, to }) => changes.push(`${policy}: ${to}`));
     const psp = policies.create('psp', { breaker: { consecutiveFailures: 1, halfOpenAfterMs: 1_000 } });
-    policies.create('mail');
+    policies.create('mail', {}, { metrics: counting() });
+    await policies.get('mail')?.execute(async () => undefined);
     expect(() => policies.create('psp')).toThrow('A policy "psp" exists already');
     expect(policies.get('psp')).toBe(psp);
     expect(policies.assertClosed()).toBeUndefined();

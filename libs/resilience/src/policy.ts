@@ -356,14 +356,16 @@ class CompletePolicy implements SinglePolicy {
   }
 
   #isFailure(error: unknown): boolean {
-    return this.options.isFailure === undefined ? !advisesNever(error) : this.options.isFailure(error);
+    const { isFailure } = this.options;
+    return isFailure === undefined ? !advisesNever(error) : isFailure(error) === true;
   }
 
   /** An attempt that had less than half of its time says more about its caller than about the called side. */
   #tellsNothing(error: unknown): boolean {
     if (error instanceof CallerGone) return true;
-    const { timeoutMs } = this.options;
-    return error instanceof DeadlineExceededError && (timeoutMs === false || error.hadMs * 2 < timeoutMs);
+    const { timeoutMs, isFailure } = this.options;
+    if (error instanceof DeadlineExceededError) return timeoutMs === false || error.hadMs * 2 < timeoutMs;
+    return isFailure !== undefined && isFailure(error) === undefined;
   }
 
   #speaksAgainst(error: unknown): boolean {

@@ -6,6 +6,7 @@ import {
   UnitOfWork,
   type MigrationClass,
 } from '@flotilla/persistence';
+import { PolicyRegistry } from '@flotilla/resilience';
 import { sagaMigrations } from '@flotilla/saga';
 import type { NatsConnection } from '@nats-io/nats-core';
 import {
@@ -17,11 +18,13 @@ import {
 } from '@nestjs/common';
 import { ModuleRef, ModulesContainer } from '@nestjs/core';
 import { CommandBus, EventBus, EventPublisher, QueryBus, UnhandledExceptionBus } from '@nestjs/cqrs';
+import { CallPolicies } from './cqrs/call-policies.ts';
 import { CqrsBootstrap } from './cqrs/cqrs-bootstrap.ts';
 import { FleetCommandBus, FleetQueryBus, OutboxEventPublisher } from './cqrs/buses.ts';
 import { HandlerRegistry } from './cqrs/handler-registry.ts';
 import { MessageRouter } from './cqrs/message-router.ts';
 import { RemoteCalls } from './cqrs/remote-calls.ts';
+import { currentDeadline } from './deadline.ts';
 import type { ServiceSpec } from './flotilla.module.ts';
 import { CommandProcessor } from './inbound/command-processor.ts';
 import { DurableConsumers } from './inbound/durable-consumers.ts';
@@ -81,6 +84,7 @@ export class ChassisModule {
         EventPublisher,
         UnhandledExceptionBus,
         Jobs,
+        PolicyRegistry,
         ...(manifest.database ? [Sagas] : []),
       ],
     };
@@ -101,6 +105,7 @@ function persistence({ spec, config, broker, clock, metrics }: ServiceParts): Dy
     retentionDays: config.outboxRetentionDays,
     // What is published again after a loss must still be recognised.
     inboxRetentionDays: config.outboxRetentionDays + 1,
+    deadline: currentDeadline,
     clock,
     metrics,
   });
@@ -116,14 +121,17 @@ function values({ config, configClass, clock, broker, metrics }: ServiceParts): 
   ];
 }
 
-function buses({ spec, clock, broker, metrics }: ServiceParts): Provider[] {
-  const { manifest } = spec;
+function buses({ spec, config, clock, broker, metrics }: ServiceParts): Provider[] {
+  const { manifest, callPolicies = [] } = spec;
   const outgoing = new OutgoingMessages(manifest.name, clock);
+  const policies = new PolicyRegistry({ metrics, clock, deadline: currentDeadline });
+  const calls = new CallPolicies(manifest, callPolicies, config.callPolicies, policies, clock, metrics);
   return [
+    { provide: PolicyRegistry, useValue: policies },
     { provide: OutgoingMessages, useValue: outgoing },
     {
       provide: MessageRouter,
-      useValue: new MessageRouter(manifest, new RemoteCalls(broker, outgoing, clock, metrics)),
+      useValue: new MessageRouter(manifest, new RemoteCalls(broker, outgoing, clock, metrics, calls)),
     },
     {
       provide: HandlerRegistry,

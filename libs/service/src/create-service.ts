@@ -1,6 +1,8 @@
 import { errorMessage } from '@flotilla/kernel';
+import type { PolicyReading } from '@flotilla/observability';
 import { NestPinoLogger, observeHttp } from '@flotilla/observability/nest';
 import { Outbox } from '@flotilla/persistence';
+import { PolicyRegistry, type SinglePolicy } from '@flotilla/resilience';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DataSource } from 'typeorm';
@@ -117,9 +119,28 @@ function observeState(parts: ServiceParts, app: NestFastifyApplication, runtime:
     },
   });
   metrics.observeBroker(() => broker.health());
+  const policies = app.get(PolicyRegistry, { strict: false });
+  // What a service calls is no part of it: it stays in traffic and says whom it cannot reach.
+  health.register({ name: 'policies', impact: 'degraded', check: () => policies.assertClosed() });
+  metrics.observePolicies(() => policies.list().map(readingOf));
+  policies.onChange(({ policy, from, to, cause }) =>
+    parts.logger.warn({ policy, err: cause }, `The breaker of ${policy} went from ${from} to ${to}`),
+  );
   if (!spec.manifest.database) return;
   const dataSource = app.get(DataSource, { strict: false });
   const outbox = app.get(Outbox, { strict: false });
   health.register({ name: 'database', check: async () => void (await dataSource.query('SELECT 1')) });
   metrics.observeOutbox(() => outbox.stats());
+}
+
+/** Of a policy's state what it has a part for: most policies of calls only retry. */
+function readingOf(policy: SinglePolicy): PolicyReading {
+  const { breaker, bulkhead } = policy.options;
+  const state = policy.state();
+  return {
+    name: policy.name,
+    ...(breaker !== undefined && { breaker: state.breaker }),
+    ...((breaker ?? bulkhead) !== undefined && { running: state.running, queued: state.queued }),
+    ...(state.retriesLeft !== undefined && { retriesLeft: state.retriesLeft }),
+  };
 }

@@ -5,6 +5,7 @@ import { Module, type DynamicModule, type InjectionToken, type Type } from '@nes
 import { MODULE_METADATA } from '@nestjs/common/constants.js';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { EntityTarget, MigrationInterface, ObjectLiteral } from 'typeorm';
+import type { CallPolicySpec } from './cqrs/call-policies.options.ts';
 
 /** A saga of a service: injected, because its limits may come from the configuration. */
 export interface SagaRegistration {
@@ -23,6 +24,11 @@ export interface ServiceSpec {
   /** Its migrations, in order. */
   readonly migrations?: readonly (new () => MigrationInterface)[];
   readonly sagas?: readonly SagaRegistration[];
+  /**
+   * How it calls others, where that differs from the defaults: `callPolicy(GetStock, {...})`,
+   * `ownerPolicy('inventory', {...})`. `CALL_POLICIES` overrides their numbers.
+   */
+  readonly callPolicies?: readonly CallPolicySpec[];
   /** Adds to the HTTP server what has to be there before the routes: plugins, documentation. */
   readonly http?: (app: NestFastifyApplication) => Promise<void> | void;
 }

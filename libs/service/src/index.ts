@@ -20,6 +20,7 @@ export {
 
 // Its handlers
 export { Independent, Locks, OutsideUnitOfWork, Reaction, type LockNames } from './decorators.ts';
+export { currentDeadline, currentSignal } from './deadline.ts';
 export { withMessageId } from './outgoing.ts';
 export { wasReplayed } from './cqrs/remote-calls.ts';
 export { Sagas, type Cancellation } from './sagas/sagas.ts';
@@ -27,8 +28,22 @@ export { Jobs, type JobOptions } from './jobs.ts';
 export { BROKER, CHASSIS_CONFIG, CLOCK } from './tokens.ts';
 export { operatorSubject } from './operator-commands.ts';
 
-// Errors
+// How it calls others
 export {
+  callPolicy,
+  ownerPolicy,
+  type CallOptions,
+  type CallPolicyOptions,
+  type CallPolicySpec,
+  type OwnerOptions,
+  type QueryFallback,
+} from './cqrs/call-policies.options.ts';
+export { isFallback } from './cqrs/call-policies.ts';
+
+// Errors
+export { InvalidCallPoliciesError } from './cqrs/call-policies.options.ts';
+export {
+  CallDeadlineError,
   DatabaseUnreachableError,
   ManifestMismatchError,
   NoDatabaseError,

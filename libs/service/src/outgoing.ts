@@ -9,14 +9,7 @@ import {
   type Contract,
   type Envelope,
 } from '@flotilla/contracts-protocol';
-import {
-  errorCode,
-  errorMessage,
-  FlotillaError,
-  newId,
-  type Clock,
-  type RetryAdvice,
-} from '@flotilla/kernel';
+import { errorCode, errorMessage, newId, type Clock, type RetryAdvice } from '@flotilla/kernel';
 import type { IncomingMessage, OutgoingMessage, OutgoingReply } from '@flotilla/messaging';
 import { currentContext, traceHeaders } from '@flotilla/observability';
 
@@ -29,6 +22,11 @@ const identities = new WeakMap<object, string>();
 export function withMessageId<M extends AnyMessage>(message: M, id: string): M {
   identities.set(message, id);
   return message;
+}
+
+/** Whether the message was given an id by {@link withMessageId}. */
+export function hasMessageId(message: object): boolean {
+  return identities.has(message);
 }
 
 /** What a saga adds to the commands that it sends. */
@@ -109,7 +107,7 @@ export class OutgoingMessages {
 
   /** The answer that tells of a technical failure. `retry` is the error's own advice unless it is given. */
   failedReply(to: Envelope, id: string, error: unknown, retry?: RetryAdvice): OutgoingReply {
-    const advice = retry ?? (error instanceof FlotillaError ? error.retry : 'later');
+    const advice = retry ?? adviceOf(error);
     return this.reply(
       to,
       id,
@@ -161,4 +159,9 @@ export function durableReply(
 
 function keyOf(contract: Contract, message: AnyMessage, otherwise: string): string {
   return contract.keyOf?.(message.payload as never) ?? otherwise;
+}
+
+/** Read from the field: TypeORM wraps errors, and keeps their fields. */
+function adviceOf(error: unknown): RetryAdvice {
+  return error instanceof Error && 'retry' in error && error.retry === 'never' ? 'never' : 'later';
 }

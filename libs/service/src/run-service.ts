@@ -23,6 +23,7 @@ const CONFIG_ERRORS: ReadonlySet<string> = new Set([
   'NO_DATABASE',
   'NOT_A_SERVICE',
   'MANIFEST_MISMATCH',
+  'INVALID_CALL_POLICIES',
 ]);
 
 /**

@@ -88,6 +88,17 @@ export class RemoteFailureError extends FlotillaError {
   }
 }
 
+/** Thrown when the caller of the code that makes a call stops waiting before the call is answered. */
+export class CallDeadlineError extends FlotillaError {
+  constructor(type: string, leftMs: number, cause: unknown) {
+    super(
+      'DEADLINE_EXCEEDED',
+      `No answer to ${type} in the ${leftMs} ms for which our own caller still waited`,
+      { cause, retry: 'never' },
+    );
+  }
+}
+
 /** Thrown when a service needs a database and DATABASE_URL is not set. */
 export class NoDatabaseError extends FlotillaError {
   constructor(service: string) {

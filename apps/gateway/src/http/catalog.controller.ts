@@ -1,8 +1,9 @@
 import { DefineProduct, GetProduct, ListProducts, type ProductView } from '@flotilla/contracts-catalog';
 import { formatMoney } from '@flotilla/contracts-money';
-import { Controller, Req } from '@nestjs/common';
+import { isFallback } from '@flotilla/service';
+import { Controller, Req, Res } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { read } from './read-request.ts';
 import { Serves } from './route.ts';
 import { routes } from './routes.ts';
@@ -15,17 +16,20 @@ export class CatalogController {
   ) {}
 
   @Serves(routes.listProducts)
-  async list(@Req() request: FastifyRequest) {
+  async list(@Req() request: FastifyRequest, @Res({ passthrough: true }) reply: FastifyReply) {
     const page = await this.queries.execute(
       new ListProducts(read('query', routes.listProducts.query, request.query)),
     );
+    tellIfStale(page, reply);
     return { ...page, products: page.products.map(toProduct) };
   }
 
   @Serves(routes.getProduct)
-  async get(@Req() request: FastifyRequest) {
+  async get(@Req() request: FastifyRequest, @Res({ passthrough: true }) reply: FastifyReply) {
     const { sku } = read('path', routes.getProduct.params, request.params);
-    return toProduct(await this.queries.execute(new GetProduct({ sku })));
+    const product = await this.queries.execute(new GetProduct({ sku }));
+    tellIfStale(product, reply);
+    return toProduct(product);
   }
 
   @Serves(routes.defineProduct)
@@ -34,6 +38,11 @@ export class CatalogController {
     const content = read('body', routes.defineProduct.body, request.body);
     return this.commands.execute(new DefineProduct({ sku, ...content }));
   }
+}
+
+/** The catalogue is away, and this is how it looked a while ago. */
+function tellIfStale(answer: unknown, reply: FastifyReply): void {
+  if (isFallback(answer)) void reply.header('warning', '110 - "Response is Stale"');
 }
 
 function toProduct({ price, ...product }: ProductView) {

@@ -1,5 +1,6 @@
 import { BusinessError, InvalidMessageError } from '@flotilla/contracts-protocol';
 import { FlotillaError } from '@flotilla/kernel';
+import { BreakerOpenError } from '@flotilla/resilience';
 import { RemoteFailureError } from '@flotilla/service';
 import { HttpException } from '@nestjs/common';
 import { HttpProblem } from './problem.ts';
@@ -28,6 +29,7 @@ const unavailable: ReadonlySet<string> = new Set([
   'REQUEST_TIMEOUT',
   'OVERLOADED',
   'DEADLINE_EXCEEDED',
+  'BULKHEAD_FULL',
 ]);
 
 /** What the HTTP server itself refuses, by the code of Fastify's error. */
@@ -52,6 +54,7 @@ export function toProblem(error: unknown): HttpProblem {
     return new HttpProblem(400, 'invalid-request', 'The request is not valid', { errors: error.problems });
   }
   if (error instanceof RemoteFailureError) return toRemoteFailure(error);
+  if (error instanceof BreakerOpenError) return serviceUnavailable(error.retryAfterMs);
   if (error instanceof FlotillaError) return toFailure(error);
   if (error instanceof HttpException && error.getStatus() < 500) return toServerRefusal(error);
   return new HttpProblem(500, 'internal-error', 'Something went wrong; it is logged');
@@ -79,13 +82,14 @@ function toFailure({ code }: FlotillaError): HttpProblem {
   return new HttpProblem(500, 'internal-error', 'Something went wrong; it is logged');
 }
 
-function serviceUnavailable(): HttpProblem {
+/** `afterMs`: how long to stay away, where that is known. */
+function serviceUnavailable(afterMs = 0): HttpProblem {
   return new HttpProblem(
     503,
     'service-unavailable',
     'A service that is needed does not answer now; try again',
     {
-      headers: { 'retry-after': '1' },
+      headers: { 'retry-after': String(Math.max(1, Math.ceil(afterMs / 1_000))) },
     },
   );
 }

@@ -1,4 +1,5 @@
 import { systemClock } from '@flotilla/kernel';
+import { PolicyRegistry, type PolicyDependencies } from '@flotilla/resilience';
 import { Logger } from '@nestjs/common';
 import type { PaymentsConfig } from '../payments.config.ts';
 import { PaymentProvider, type ProviderAnswer } from './payment-provider.ts';
@@ -38,6 +39,13 @@ class ScriptedProvider extends PaymentProvider {
 }
 
 function clientOf(...script: Behaviour[]): { client: ProviderClient; asked: string[] } {
+  return clientWith({}, ...script);
+}
+
+function clientWith(
+  dependencies: PolicyDependencies,
+  ...script: Behaviour[]
+): { client: ProviderClient; asked: string[] } {
   const provider = new ScriptedProvider(script);
   const config = {
     providerTimeoutMs: 20,
@@ -45,7 +53,8 @@ function clientOf(...script: Behaviour[]): { client: ProviderClient; asked: stri
     providerRetryMs: 1,
     providerBreakerCalls: 20,
   } as PaymentsConfig;
-  return { client: new ProviderClient(provider, config, systemClock), asked: provider.asked };
+  const policies = new PolicyRegistry(dependencies);
+  return { client: new ProviderClient(provider, config, systemClock, policies), asked: provider.asked };
 }
 
 const request = { key: 'o1:authorise', token: 'tok_ok', amount: { amountMinor: 100, currency: 'GBP' } };
@@ -134,4 +143,20 @@ it('a provider that fails all the time is left alone for a while', async () => {
   expect(length).toBeLessThan(60);
   await expect(client.capture(capture)).rejects.toThrow('its breaker is open');
   expect(asked).toHaveLength(length);
+});
+
+describe('a caller that no longer waits', () => {
+  it('is told so at once; nothing is asked, and nothing promised', async () => {
+    const { client, asked } = clientWith({ deadline: () => Date.now() });
+    await expect(client.authorise(request, first)).rejects.toBeInstanceOf(ProviderUnavailableError);
+    await expect(client.cancel(request.key)).rejects.toMatchObject({ cause: { code: 'DEADLINE_EXCEEDED' } });
+    expect(asked).toEqual([]);
+  });
+
+  it('ends the call that is under way, and no other follows', async () => {
+    const deadline = Date.now() + 10;
+    const { client, asked } = clientWith({ deadline: () => deadline }, 'hangs');
+    await expect(client.authorise(request, first)).rejects.toBeInstanceOf(ProviderUnavailableError);
+    expect(asked).toEqual(['authorise']);
+  });
 });

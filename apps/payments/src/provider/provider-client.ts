@@ -1,6 +1,6 @@
 import { backoffDelayMs, errorMessage, FlotillaError, type Clock } from '@flotilla/kernel';
-import { createPolicy, PolicyTimeoutError, type Policy } from '@flotilla/resilience';
-import { CLOCK } from '@flotilla/service';
+import { DeadlineExceededError, PolicyRegistry, PolicyTimeoutError, type Policy } from '@flotilla/resilience';
+import { CLOCK, currentSignal } from '@flotilla/service';
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { RefusalReason } from '../domain/payment.ts';
 import { PaymentsConfig } from '../payments.config.ts';
@@ -47,7 +47,8 @@ const BREAKER_REST_MS = 5_000;
 
 /**
  * The provider with deadlines, a circuit breaker, and an end to every doubt: a call whose outcome is unknown is
- * looked up by its key, never guessed, and an authorisation that stays unknown is cancelled at the provider.
+ * looked up by its key, never guessed, and an authorisation that stays unknown is cancelled at the provider. Where a
+ * caller waits, it ends with the caller's deadline; what is then unknown stays under way, and the next one asks.
  */
 @Injectable()
 export class ProviderClient {
@@ -58,22 +59,16 @@ export class ProviderClient {
     private readonly provider: PaymentProvider,
     private readonly config: PaymentsConfig,
     @Inject(CLOCK) private readonly clock: Clock,
+    policies: PolicyRegistry,
   ) {
-    this.#policy = createPolicy(
-      'payment-provider',
-      {
-        timeoutMs: config.providerTimeoutMs,
-        breaker: {
-          threshold: 0.5,
-          overCalls: config.providerBreakerCalls,
-          halfOpenAfterMs: BREAKER_REST_MS,
-        },
+    this.#policy = policies.create('payment-provider', {
+      timeoutMs: config.providerTimeoutMs,
+      breaker: {
+        threshold: 0.5,
+        overCalls: config.providerBreakerCalls,
+        halfOpenAfterMs: BREAKER_REST_MS,
       },
-      { clock },
-    );
-    this.#policy.onChange(({ from, to }) =>
-      this.#logger.warn(`The provider's circuit breaker went from ${from} to ${to}`),
-    );
+    });
   }
 
   /**
@@ -126,6 +121,7 @@ export class ProviderClient {
       } catch (error) {
         failure = error;
         this.#report(`cancelling "${key}"`, attempt, error);
+        if (error instanceof DeadlineExceededError) break;
       }
     }
     throw new ProviderUnavailableError(`cancelling "${key}"`, failure);
@@ -158,6 +154,7 @@ export class ProviderClient {
         failure = error;
         timedOut ||= arrived && error instanceof PolicyTimeoutError;
         this.#report(`"${key}"`, attempt, error);
+        if (error instanceof DeadlineExceededError) break;
       }
     }
     return { failure };
@@ -170,6 +167,7 @@ export class ProviderClient {
   #pause(attempt: number): Promise<void> {
     return this.clock.sleep(
       backoffDelayMs(attempt, { initialMs: this.config.providerRetryMs, maxMs: 1_000 }),
+      currentSignal(),
     );
   }
 

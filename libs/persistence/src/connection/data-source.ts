@@ -1,5 +1,7 @@
 import { DataSource, type EntitySchema } from 'typeorm';
 import { clientConfig, type DatabaseConnection } from './connection.options.ts';
+import type { PersistenceLog } from '../log.ts';
+import { DeadlineWatch, type DeadlineSource } from './deadline-watch.ts';
 import { PipelinedClient } from './pipelined-client.ts';
 
 /** Entity classes or schemas. */
@@ -12,6 +14,12 @@ export interface DataSourceOptions extends DatabaseConnection {
    * units of work.
    */
   readonly poolSize?: number;
+  /**
+   * The deadline of the running code, milliseconds since the epoch, from its asynchronous context for example. A
+   * statement that still runs then is ended by the server, and none is begun later. Default: there are none.
+   */
+  readonly deadline?: DeadlineSource;
+  readonly log?: PersistenceLog;
 }
 
 /**
@@ -29,8 +37,16 @@ export function createDataSource(options: DataSourceOptions): DataSource {
     poolSize: options.poolSize ?? 10,
     extra: {
       ...clientConfig(options),
-      Client: PipelinedClient,
+      Client: options.deadline === undefined ? PipelinedClient : watchedBy(options.deadline, options.log),
       options: '-c default_transaction_read_only=on',
     },
   });
+}
+
+/** A client class for one pool: pg makes its connections itself, and hands nothing on to them. */
+function watchedBy(source: DeadlineSource, log: PersistenceLog | undefined): typeof PipelinedClient {
+  const deadlines = new DeadlineWatch(source, log === undefined ? {} : { log });
+  return class extends PipelinedClient {
+    override readonly watch = deadlines;
+  };
 }

@@ -1,6 +1,8 @@
 import { Client, type ClientConfig, type QueryResult, type QueryResultRow } from 'pg';
 import { errorCode } from '@flotilla/kernel';
-import { OutsideUnitOfWorkError } from '../persistence.errors.ts';
+import { DeadlinePassedError, OutsideUnitOfWorkError } from '../persistence.errors.ts';
+import { requestCancel, type CancelTarget } from './cancel-request.ts';
+import type { Cancellable, DeadlineWatch } from './deadline-watch.ts';
 import { StatementNames } from './statement-names.ts';
 import { endStatementSpan, startStatementSpan, type DatabaseAddress } from './statement-span.ts';
 
@@ -8,6 +10,9 @@ import { endStatementSpan, startStatementSpan, type DatabaseAddress } from './st
 const READ_ONLY_TRANSACTION = '25006';
 /** Postgres: among others, "cached plan must not change result type". */
 const STALE_PLAN = '0A000';
+/** What must be said even when nobody waits any more: the connection would go back into the pool without it. */
+const ENDS_TRANSACTION = /^\s*(?:ROLLBACK|COMMIT|END|RELEASE)\b/i;
+const CANCEL_WITHIN_MS = 2_000;
 
 // Shared by all connections: which texts are worth a name does not depend on the connection.
 const names = new StatementNames(500, 3);
@@ -21,12 +26,17 @@ type Rows = QueryResult<QueryResultRow>;
  *
  * Streams and cursors do not work in pipeline mode; pg refuses them.
  */
-export class PipelinedClient extends Client {
+export class PipelinedClient extends Client implements Cancellable {
   #corked = false;
   #lost: Error | undefined;
   /** Sees each statement given to `query` before it is sent; with the error that it returns the statement fails. */
   guard: ((text: string) => Error | undefined) | undefined;
+  /** Ends the statements given to `query` at the deadline of the code that gave them. */
+  readonly watch: DeadlineWatch | undefined = undefined;
   readonly #address: DatabaseAddress;
+  /** Statements sent so far, and those of them that are over. */
+  #sent = 0;
+  #over = 0;
 
   constructor(config?: string | ClientConfig) {
     super(
@@ -40,6 +50,13 @@ export class PipelinedClient extends Client {
     };
     this.on('error', lose);
     this.on('end', () => lose(new Error('The connection was closed')));
+    // Once per statement; the one that follows the connecting belongs to none.
+    this.connection.on('readyForQuery', () => {
+      if (this.#over < this.#sent) this.#over += 1;
+    });
+    this.on('drain', () => {
+      this.#over = this.#sent;
+    });
     // The server says why it ends a connection before it does.
     this.connection.on('errorMessage', (message: Error & { readonly severity?: string }) => {
       if (message.severity === 'FATAL' || message.severity === 'PANIC') lose(message);
@@ -57,9 +74,23 @@ export class PipelinedClient extends Client {
     this.connection.stream.destroy(reason);
   }
 
+  runs(index: number): boolean {
+    return this.#over === index && this.#lost === undefined;
+  }
+
+  /** Asks the server to end the statement that it works on; resolves when it knows. */
+  cancel(): Promise<void> {
+    // pg keeps both, without saying so in its types.
+    const { processID, secretKey } = this as unknown as { processID: number; secretKey: number };
+    const { host, port } = this;
+    const ssl = this.ssl as CancelTarget['ssl'];
+    return requestCancel({ host, port, ssl, processId: processID, secretKey }, CANCEL_WITHIN_MS);
+  }
+
   /** Sends a named or unnamed statement; never wrapped in a span. */
   send(text: string, values?: readonly unknown[], name?: string): Promise<Rows> {
     this.#cork();
+    this.#sent += 1;
     return super.query({ text, ...(values && { values: [...values] }), ...(name && { name }) });
   }
 
@@ -89,10 +120,22 @@ export class PipelinedClient extends Client {
     const [text, values, callback] = args;
     if (typeof text !== 'string' || typeof values === 'function' || callback !== undefined) {
       this.#cork();
+      this.#sent += 1;
       return Reflect.apply(super.query.bind(this) as (...all: unknown[]) => unknown, undefined, args);
     }
     const refusal = this.guard?.(text);
     if (refusal !== undefined) return Promise.reject(refusal);
+    const { watch } = this;
+    if (watch === undefined) return this.#ask(text, values);
+    const deadline = watch.deadline();
+    if (deadline === undefined) return this.#ask(text, values);
+    if (watch.isOver(deadline) && !ENDS_TRANSACTION.test(text))
+      return Promise.reject(new DeadlinePassedError());
+    const index = this.#sent;
+    return watch.cutAt(deadline, this, index, this.#ask(text, values));
+  }
+
+  #ask(text: string, values: unknown): Promise<Rows> {
     const parameters = Array.isArray(values) && values.length > 0 ? (values as unknown[]) : undefined;
     const result = this.send(text, parameters, parameters && names.nameOf(text));
     const span = startStatementSpan(text, this.#address);

@@ -136,7 +136,7 @@ async function connect(options: PersistenceOptions, entities: Entities): Promise
   const { onStart = 'verify' } = options;
   if (onStart === 'run') await migrate(options);
   if (onStart === 'verify') await assertMigrated(options);
-  return createDataSource({ ...options, entities }).initialize();
+  return createDataSource({ ...options, log: logOf(options), entities }).initialize();
 }
 
 function logOf(options: PersistenceOptions): PersistenceLog {

@@ -1,11 +1,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { DataSource } from 'typeorm';
 import { systemClock, type Clock } from '@flotilla/kernel';
+import type { DeadlineSource } from '../connection/deadline-watch.ts';
 import type { PersistenceLog } from '../log.ts';
 import type { PersistenceMetrics } from '../metrics.ts';
 import type { OutboxRow } from '../outbox/outbox-row.ts';
 import { lockNow } from '../inbox/inbox-statements.ts';
-import { IdempotencyConflictError, NestedProcessError } from '../persistence.errors.ts';
+import { DeadlinePassedError, IdempotencyConflictError, NestedProcessError } from '../persistence.errors.ts';
 import { unitStorage, type ActiveUnitOfWork } from './active-unit-of-work.ts';
 import type { BulkStatement } from './bulk-statement.ts';
 import { GroupCommitter } from './group-committer.ts';
@@ -23,6 +24,8 @@ export interface UnitOfWorkOptions extends UnitOfWorkLimits {
   /** Publishes in this process what was committed. Without it a relay of another process does, at once. */
   readonly outbox?: OutboxSink;
   readonly log: PersistenceLog;
+  /** The deadline of the running code, as for `createDataSource`: a unit that waits until then is not begun. */
+  readonly deadline?: DeadlineSource;
   readonly clock?: Clock;
   readonly metrics?: PersistenceMetrics;
 }
@@ -37,10 +40,14 @@ export interface UnitOfWorkOptions extends UnitOfWorkLimits {
 export class UnitOfWork {
   readonly #committer: GroupCommitter;
   readonly #dataSource: DataSource;
+  readonly #deadline: DeadlineSource | undefined;
+  readonly #clock: Clock;
 
   constructor(options: UnitOfWorkOptions) {
     const { dataSource, outbox, log, clock = systemClock, metrics = {} } = options;
     this.#dataSource = dataSource;
+    this.#deadline = options.deadline;
+    this.#clock = clock;
     this.#committer = new GroupCommitter({
       dataSource,
       owner: dataSource,
@@ -133,9 +140,10 @@ export class UnitOfWork {
     options: RunOptions & ProcessOptions,
     entry?: InboxEntry,
   ): Promise<Processed<T>> {
+    const deadline = this.#deadline?.();
     return new Promise((resolve, reject) => {
       this.#committer.submit({
-        work,
+        work: deadline === undefined ? work : () => this.#inTime(deadline, work),
         inContext: AsyncLocalStorage.snapshot(),
         ...(entry !== undefined && { entry }),
         ...(options.key !== undefined && { key: options.key }),
@@ -147,5 +155,10 @@ export class UnitOfWork {
         alone: false,
       });
     });
+  }
+
+  async #inTime<T>(deadline: number, work: () => Promise<T>): Promise<T> {
+    if (deadline <= this.#clock.now()) throw new DeadlinePassedError();
+    return work();
   }
 }

@@ -1,4 +1,6 @@
+import { errorMessage } from '@flotilla/kernel';
 import { z } from 'zod';
+import { parseCallOverrides } from '../cqrs/call-policies.options.ts';
 
 const milliseconds = z.coerce.number().int().nonnegative();
 
@@ -105,6 +107,19 @@ export const chassisSettings = {
     schema: milliseconds,
     default: 10_000,
     doc: 'how long a stop waits for what is in flight, milliseconds; then messages are given back and connections cut',
+  },
+  callPolicies: {
+    env: 'CALL_POLICIES',
+    schema: z.string().transform((text, context) => {
+      try {
+        return parseCallOverrides(text);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: errorMessage(error) });
+        return z.NEVER;
+      }
+    }),
+    default: [],
+    doc: 'how other services are called, for example inventory.maxConcurrent=50,inventory.GetStock.v1.attempts=1,*.breakerRestMs=5000; the options are in CallOptions and OwnerOptions',
   },
   outboxRetentionDays: {
     env: 'OUTBOX_RETENTION_DAYS',

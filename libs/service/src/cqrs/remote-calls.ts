@@ -7,11 +7,17 @@ import {
   type Contract,
 } from '@flotilla/contracts-protocol';
 import type { Clock } from '@flotilla/kernel';
-import { DeadlineExceededError, type Broker, type IncomingMessage } from '@flotilla/messaging';
+import {
+  DeadlineExceededError,
+  type Broker,
+  type IncomingMessage,
+  type OutgoingMessage,
+} from '@flotilla/messaging';
 import { currentContext, messagingAttributes, withSpan, type MetricsRecorder } from '@flotilla/observability';
 import { SpanKind } from '@opentelemetry/api';
 import type { OutgoingMessages } from '../outgoing.ts';
-import { RemoteFailureError } from '../service.errors.ts';
+import { CallDeadlineError, RemoteFailureError } from '../service.errors.ts';
+import { isFallback, isTimeout, mayRepeat, type CallPath, type CallPolicies } from './call-policies.ts';
 import { checkedReply } from './checked-reply.ts';
 
 const replays = new WeakSet<object>();
@@ -21,18 +27,39 @@ export function wasReplayed(answer: unknown): boolean {
   return typeof answer === 'object' && answer !== null && replays.has(answer);
 }
 
-/** Calls other services: request/reply with a deadline that travels along. */
+/** One call on its way. */
+interface Call {
+  readonly message: AnyMessage;
+  readonly contract: Contract;
+  /** What is sent, the same each time. */
+  readonly request: OutgoingMessage;
+  /** When the answer is of no more use, milliseconds since the epoch. */
+  readonly deadline: number;
+  /** Whether that is because whoever waits for us stops waiting. */
+  readonly inherited: boolean;
+}
+
+/** Calls other services: request/reply with a deadline that travels along, under the policies of the service. */
 export class RemoteCalls {
   readonly #broker: Broker;
   readonly #outgoing: OutgoingMessages;
   readonly #clock: Clock;
   readonly #metrics: MetricsRecorder;
+  readonly #policies: CallPolicies | undefined;
 
-  constructor(broker: Broker, outgoing: OutgoingMessages, clock: Clock, metrics: MetricsRecorder) {
+  /** Without `policies` each call is one attempt. */
+  constructor(
+    broker: Broker,
+    outgoing: OutgoingMessages,
+    clock: Clock,
+    metrics: MetricsRecorder,
+    policies?: CallPolicies,
+  ) {
     this.#broker = broker;
     this.#outgoing = outgoing;
     this.#clock = clock;
     this.#metrics = metrics;
+    this.#policies = policies;
   }
 
   /**
@@ -44,7 +71,8 @@ export class RemoteCalls {
     const contract = contractOf(message);
     const subject = rpcSubject(contract);
     const now = this.#clock.now();
-    const deadline = Math.min(now + contract.timeoutMs, currentContext()?.deadline ?? Infinity);
+    const callersDeadline = currentContext()?.deadline ?? Infinity;
+    const deadline = Math.min(now + contract.timeoutMs, callersDeadline);
     if (deadline <= now) throw new DeadlineExceededError(subject, now - deadline);
     return withSpan(
       `call ${contract.type}`,
@@ -61,16 +89,53 @@ export class RemoteCalls {
         const startedMs = this.#clock.monotonicMs();
         let outcome = 'failed';
         try {
-          const reply = await this.#broker.request(this.#outgoing.request(message, deadline), {
-            timeoutMs: deadline - now,
-          });
-          outcome = reply.envelope.outcome ?? 'ok';
-          return markReplay(reply, () => readReply(contract, reply));
+          const request = this.#outgoing.request(message, deadline);
+          const call = { message, contract, request, deadline, inherited: callersDeadline === deadline };
+          const path = this.#policies?.pathOf(contract);
+          const answer = await (path === undefined ? this.#attempt(call, now) : this.#guarded(call, path));
+          outcome = isFallback(answer) ? 'fallback' : 'ok';
+          return answer;
+        } catch (error) {
+          if (error instanceof BusinessError) outcome = 'refused';
+          throw error;
         } finally {
           this.#metrics.requested(contract.type, outcome, this.#clock.monotonicMs() - startedMs);
         }
       },
     );
+  }
+
+  #guarded(call: Call, path: CallPath): Promise<unknown> {
+    const { message, contract, request, deadline } = call;
+    return path.policy.execute(
+      async () => {
+        const answer = await this.#attempt(call, this.#clock.now(), path);
+        path.keep?.(request.body, answer);
+        return answer;
+      },
+      {
+        deadline,
+        repeatable: mayRepeat(contract, message),
+        fallback: path.fallbackFor?.(message, request.body),
+      },
+    );
+  }
+
+  async #attempt(call: Call, now: number, path?: CallPath): Promise<unknown> {
+    const { contract, request, deadline, inherited } = call;
+    const regularMs = path?.attemptTimeoutMs ?? contract.timeoutMs;
+    const leftMs = deadline - now;
+    const timeoutMs = Math.min(leftMs, regularMs);
+    try {
+      const reply = await this.#broker.request(request, { timeoutMs });
+      return markReplay(reply, () => readReply(contract, reply));
+    } catch (error) {
+      if (!isTimeout(error)) throw error;
+      const late =
+        inherited && timeoutMs === leftMs ? new CallDeadlineError(contract.type, leftMs, error) : error;
+      if (timeoutMs * 2 < regularMs) this.#policies?.noteImpatience(late);
+      throw late;
+    }
   }
 }
 
