@@ -125,7 +125,7 @@ export class OrderDesk {
       const timer = setTimeout(() => {
         this.#waiting.delete(orderId);
         reject(new Error(`Order ${orderId} has not ended within ${ORDER_TIMEOUT_MS / 1_000} s`));
-      }, ORDER_TIMEOUT_MS);
+      }, ORDER_TIMEOUT_MS).unref();
       this.#waiting.set(orderId, (ending) => {
         clearTimeout(timer);
         resolve(ending);
