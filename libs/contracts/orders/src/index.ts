@@ -1,5 +1,5 @@
-export { CancelOrder, DecideReview, PlaceOrder } from './commands.ts';
-export { FindOrder } from './queries.ts';
+export { CancelOrder, DecideReview, PlaceOrder, RequestReturn } from './commands.ts';
+export { FindOrder, ListReturns, orderReturn, type OrderReturn } from './queries.ts';
 export {
   OrderAwaitingReview,
   OrderCancelled,
@@ -7,6 +7,9 @@ export {
   OrderConfirmed,
   OrderPlaced,
   OrderRejected,
+  OrderReturnClosed,
+  OrderReturned,
+  OrderReturnRequested,
   OrderReviewed,
   OrderShipped,
 } from './events.ts';
@@ -15,7 +18,11 @@ export {
   orderLine,
   orderStatus,
   rejectionReason,
+  returnLine,
+  returnStatus,
   type OrderLine,
   type OrderStatus,
   type RejectionReason,
+  type ReturnLine,
+  type ReturnStatus,
 } from './order.ts';

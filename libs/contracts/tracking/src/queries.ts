@@ -26,7 +26,7 @@ export class ListOrders extends defineQuery({
     limit: z.int().min(1).max(200).default(50),
   }),
   reply: z.object({
-    orders: z.array(orderView.omit({ lines: true, timeline: true })),
+    orders: z.array(orderView.omit({ lines: true, timeline: true, returns: true })),
     nextCursor: z.string().optional(),
   }),
   errors: { InvalidCursor: z.object({ cursor: z.string() }) },
