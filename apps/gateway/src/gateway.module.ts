@@ -16,6 +16,7 @@ import { OrderEventsController } from './http/order-events.controller.ts';
 import { OrdersController } from './http/orders.controller.ts';
 import { Placement } from './http/placement.ts';
 import { ProblemFilter } from './http/problem.filter.ts';
+import { ReturnsController } from './http/returns.controller.ts';
 import { StockController } from './http/stock.controller.ts';
 import { TrackedOrders } from './http/tracked-orders.ts';
 
@@ -41,7 +42,14 @@ const CATALOGUE_PATIENCE = { attempts: 2, attemptTimeoutMs: 1_000 };
       ],
     }),
   ],
-  controllers: [OrdersController, OrderEventsController, CatalogController, StockController, AuthController],
+  controllers: [
+    OrdersController,
+    OrderEventsController,
+    ReturnsController,
+    CatalogController,
+    StockController,
+    AuthController,
+  ],
   providers: [
     {
       provide: EmbeddedIssuer,

@@ -34,6 +34,18 @@ export class OrdersConfig extends defineConfig({
     default: 30 * 86_400_000,
     doc: 'how long the fulfilment waits for dispatch, and again for delivery, before a person has to look, milliseconds',
   }),
+  returnTimeoutMs: setting({
+    env: 'ORDERS_RETURN_TIMEOUT_MS',
+    schema: milliseconds,
+    default: 30 * 86_400_000,
+    doc: 'how long a customer has to send goods back, milliseconds; after it the return expires and the pieces can be returned anew',
+  }),
+  reservationHoldMs: setting({
+    env: 'ORDERS_RESERVATION_HOLD_MS',
+    schema: milliseconds,
+    default: 30 * 60_000,
+    doc: 'how long stock is held for an order that is not confirmed, milliseconds; must be longer than the fulfilment takes from reserving to confirming at most, with a minute to spare (see ADR 0025); less frees the stock of stuck orders sooner, more bridges a longer outage of payments',
+  }),
   deniedCountries: setting({
     env: 'ORDERS_SCREENING_DENIED_COUNTRIES',
     schema: list,

@@ -14,7 +14,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { EventBus, type IEvent } from '@nestjs/cqrs';
 import type { Order, OrderStatus } from '../../domain/order.ts';
 import { OrdersRepository, type Ending } from '../../persistence/orders.repository.ts';
-import type { FulfilmentActions } from './fulfilment.saga.ts';
+import { HOLD_MARGIN_MS, type FulfilmentActions } from './fulfilment.saga.ts';
 
 interface Fact {
   readonly orderId: string;
@@ -34,6 +34,10 @@ export class OrderFulfilmentActions implements FulfilmentActions {
 
   awaitReview(orderId: string, why: string): Promise<void> {
     return this.#become(orderId, 'awaiting_review', (fact) => new OrderAwaitingReview({ ...fact, why }));
+  }
+
+  isHeld(until: string): boolean {
+    return this.clock.now() < Date.parse(until) - HOLD_MARGIN_MS;
   }
 
   confirm(orderId: string): Promise<void> {
@@ -62,10 +66,14 @@ export class OrderFulfilmentActions implements FulfilmentActions {
         { rejectionReason: rejection.data, detail },
       );
     }
-    // The customer's wish, or a technical reason that an operator ended: nothing that the order is to blame for.
-    return this.#become(orderId, 'cancelled', (fact) => new OrderCancelled({ ...fact, reason: detail }), {
-      detail,
-    });
+    // The customer's wish, the carrier, or a technical reason that an operator ended: nothing that the order is to
+    // blame for.
+    return this.#become(
+      orderId,
+      'cancelled',
+      (fact) => new OrderCancelled({ ...fact, reason: detail, code: reason.code }),
+      { detail },
+    );
   }
 
   async #become(
