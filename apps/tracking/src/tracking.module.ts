@@ -5,8 +5,10 @@ import { GetTimelineHandler } from './application/queries/get-timeline.ts';
 import { ListOrdersHandler } from './application/queries/list-orders.ts';
 import { OrderViewProjection } from './application/reactions/order-view.ts';
 import { PaymentViewProjection } from './application/reactions/payment-view.ts';
+import { ReturnViewProjection } from './application/reactions/return-view.ts';
 import { trackingMigrations } from './persistence/migrations/index.ts';
 import { OrderViewsRepository } from './persistence/order-views.repository.ts';
+import { ReturnViewsRepository } from './persistence/return-views.repository.ts';
 import { trackingService } from './tracking.service.ts';
 
 @Module({
@@ -17,7 +19,9 @@ import { trackingService } from './tracking.service.ts';
     GetTimelineHandler,
     OrderViewProjection,
     PaymentViewProjection,
+    ReturnViewProjection,
     OrderViewsRepository,
+    ReturnViewsRepository,
   ],
 })
 export class TrackingModule {}

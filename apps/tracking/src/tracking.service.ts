@@ -5,6 +5,9 @@ import {
   OrderConfirmed,
   OrderPlaced,
   OrderRejected,
+  OrderReturnClosed,
+  OrderReturned,
+  OrderReturnRequested,
   OrderReviewed,
   OrderShipped,
 } from '@flotilla/contracts-orders';
@@ -28,6 +31,7 @@ export const trackingService = defineService({
         OrderCancelled,
       ],
     },
+    'return-view': { events: [OrderReturnRequested, OrderReturned, OrderReturnClosed] },
     'payment-view': { events: [PaymentAuthorised, PaymentCaptured, PaymentRefunded] },
   },
 });
