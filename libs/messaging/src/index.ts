@@ -43,6 +43,7 @@ export {
   commandConsumer,
   MANAGED_METADATA,
   partitionConsumer,
+  patternConsumer,
   QUEUE_METADATA,
   reactionConsumer,
   replyConsumer,

@@ -5,6 +5,10 @@ import {
   DEAD_LETTER_STREAM,
   eventFilter,
   eventStream,
+  patternEventFilter,
+  patternEventStream,
+  patternRequestSubject,
+  patternRoute,
   replyFilter,
   replyStream,
   rpcSubject,
@@ -49,10 +53,16 @@ export function permissionsOf(
   for (const contract of contractsOf(manifest.sends)) publish.add(commandFilter(contract));
   for (const contract of contractsOf(manifest.publishes)) publish.add(eventFilter(contract));
 
+  const { patterns } = manifest;
+  for (const pattern of patterns.answers) subscribe.add(patternRequestSubject(patternRoute(pattern)));
+  for (const pattern of patterns.calls) publish.add(patternRequestSubject(patternRoute(pattern)));
+  for (const pattern of patterns.emits) publish.add(patternEventFilter(patternRoute(pattern)));
+
   const answered = new Set(contractsOf(manifest.answers).map(({ type }) => type));
   const published = new Set<string>([
     ...contractsOf(manifest.publishes).map(({ owner }) => eventStream(owner)),
     ...contractsOf(manifest.sends).map(({ owner }) => commandStream(owner)),
+    ...patterns.emits.map((pattern) => patternEventStream(patternRoute(pattern))),
   ]);
   for (const sender of fleet) {
     if (!contractsOf(sender.sends).some(({ type }) => answered.has(type))) continue;

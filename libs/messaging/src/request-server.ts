@@ -1,4 +1,10 @@
-import { encodeEnvelope, failureBody, type Envelope } from '@flotilla/contracts-protocol';
+import {
+  encodeEnvelope,
+  envelopeHeader,
+  failureBody,
+  readFailure,
+  type Envelope,
+} from '@flotilla/contracts-protocol';
 import { errorCode, errorMessage, newId, type Clock, type RetryAdvice } from '@flotilla/kernel';
 import type { IncomingMessage, OutgoingReply } from './broker.ts';
 import { decodeMessage } from './message.ts';
@@ -64,7 +70,9 @@ export class RequestServer {
     const startedAt = clock.monotonicMs();
     this.#running++;
     try {
-      return await handler(message);
+      const reply = await handler(message);
+      this.#countAnswer(reply);
+      return reply;
     } catch (error) {
       log.error(
         { subject, messageId: message.envelope.id, errorCode: errorCode(error), error: errorMessage(error) },
@@ -87,11 +95,23 @@ export class RequestServer {
     patience.abort();
   }
 
+  /** An answer that the service API's headers call an error counts as one, although the handler did not throw. */
+  #countAnswer({ headers, body }: OutgoingReply): void {
+    const outcome = headers[envelopeHeader.outcome];
+    if (outcome !== 'failed' && outcome !== 'refused') return;
+    const { code, message } = readFailure(parsed(body));
+    this.#countError(code, message);
+  }
+
+  #countError(code: string, message: string): void {
+    this.stats.errors++;
+    this.stats.lastError = `${code}: ${message}`;
+  }
+
   #failure(request: Envelope | undefined, error: unknown): OutgoingReply {
     const code = errorCode(error);
     const message = errorMessage(error);
-    this.stats.errors++;
-    this.stats.lastError = `${code}: ${message}`;
+    this.#countError(code, message);
     const id = newId(this.#options.clock.now());
     return {
       headers: encodeEnvelope({
@@ -113,4 +133,12 @@ function retryOf(error: unknown): RetryAdvice {
   return typeof error === 'object' && error !== null && 'retry' in error && error.retry === 'never'
     ? 'never'
     : 'later';
+}
+
+function parsed(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined;
+  }
 }

@@ -12,16 +12,23 @@ import { nanos } from '@nats-io/nats-core';
 import {
   commandFilter,
   commandStream,
+  contractNameOf,
   contractsOf,
   DEAD_LETTER_STREAM,
   eventFilter,
   eventStream,
+  PATTERN_EVENTS,
+  PATTERN_STREAM,
+  patternEventFilter,
+  patternEventStream,
+  patternRoute,
   replyFilter,
   replyStream,
+  subjectToken,
   type Contract,
   type ServiceManifest,
 } from '@flotilla/contracts-protocol';
-import { PARTITIONS } from '@flotilla/kernel';
+import { deterministicId, PARTITIONS } from '@flotilla/kernel';
 
 /** One stream as it must be on the server. */
 export interface StreamSpec {
@@ -91,6 +98,18 @@ export function partitionConsumer(name: string, partition: number): string {
   return `${name}-p${String(partition).padStart(2, '0')}`;
 }
 
+/** The longest name of a consumer that a server takes is 255 bytes. */
+const MAX_CONSUMER_NAME = 200;
+
+/**
+ * The consumer of one `@EventPattern` of a service: each has its own, so that one that fails holds up no other, and
+ * patterns may overlap. The `_` after the service, which no service's name has, keeps it apart from all other names.
+ */
+export function patternConsumer(service: string, route: string): string {
+  const name = `${service}_${subjectToken(route)}`;
+  return name.length <= MAX_CONSUMER_NAME ? name : `${name.slice(0, 160)}-${deterministicId(name)}`;
+}
+
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
 const DAY_MS = 86_400_000;
@@ -104,6 +123,7 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
   const eventOwners = new Set<string>();
   const replyServices = new Set<string>();
   const consumers: ConsumerSpec[] = [];
+  let patternEvents = false;
 
   for (const manifest of manifests) {
     const { name } = manifest;
@@ -144,6 +164,23 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
         }
       }
     }
+    for (const route of manifest.patterns.reacts.map(patternRoute)) {
+      const stream = patternEventStream(route);
+      const { config, ...rest } = consumerSpec(
+        stream,
+        patternConsumer(name, route),
+        [patternEventFilter(route)],
+        options,
+      );
+      // Code that knew only core NATS is not written for the events of the last month, all at once.
+      const policy = stream === PATTERN_STREAM ? { deliver_policy: DeliverPolicy.New } : {};
+      consumers.push({ ...rest, config: { ...config, ...policy } });
+    }
+    for (const route of [...manifest.patterns.reacts, ...manifest.patterns.emits].map(patternRoute)) {
+      const contract = contractNameOf(route);
+      if (contract) eventOwners.add(contract.owner);
+      else patternEvents = true;
+    }
   }
 
   const streams = [
@@ -154,6 +191,7 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
     ...[...replyServices].map((service) =>
       queueSpec(replyStream(service), replyFilter(service), `Answers to the sagas of ${service}`, options),
     ),
+    ...(patternEvents ? [patternSpec(options)] : []),
     deadLetterSpec(options),
   ];
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
@@ -254,11 +292,23 @@ function queueSpec(name: string, subject: string, description: string, options: 
 }
 
 function eventSpec(owner: string, options: TopologyOptions): StreamSpec {
-  const name = eventStream(owner);
+  return eventsSpec(eventStream(owner), `evt.${owner}.>`, `Events of ${owner}`, options);
+}
+
+function patternSpec(options: TopologyOptions): StreamSpec {
+  return eventsSpec(PATTERN_STREAM, PATTERN_EVENTS, 'Events of patterns without a contract', options);
+}
+
+function eventsSpec(
+  name: string,
+  subject: string,
+  description: string,
+  options: TopologyOptions,
+): StreamSpec {
   return {
     name,
     config: {
-      ...baseSpec(name, `evt.${owner}.>`, `Events of ${owner}`, options),
+      ...baseSpec(name, subject, description, options),
       retention: RetentionPolicy.Limits,
       discard: DiscardPolicy.Old,
       max_age: nanos(options.eventMaxAgeMs ?? 30 * DAY_MS),
