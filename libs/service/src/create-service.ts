@@ -7,6 +7,7 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DataSource } from 'typeorm';
 import { ChassisModule } from './chassis.module.ts';
+import { connectControllers } from './inbound/controllers.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { ServiceRuntime } from './service-runtime.ts';
 import { UncleanStopError } from './service.errors.ts';
@@ -41,7 +42,9 @@ export async function createService(parts: ServiceParts): Promise<RunningService
     logger: new NestPinoLogger(logger),
     abortOnError: false,
   });
+  let startControllers: ReturnType<typeof connectControllers>;
   try {
+    startControllers = connectControllers(parts, app);
     // Before the routes are made: what it adds has to apply to them.
     await parts.spec.http?.(app);
     await app.init();
@@ -82,7 +85,7 @@ export async function createService(parts: ServiceParts): Promise<RunningService
     start() {
       starting ??= (async () => {
         await app.listen({ port: config.port, host: config.host });
-        await runtime.start();
+        await runtime.start(startControllers);
         return { url: await app.getUrl() };
       })();
       return starting;

@@ -1,4 +1,9 @@
-import { rpcSubject, type ServiceManifest } from '@flotilla/contracts-protocol';
+import {
+  patternRequestSubject,
+  patternRoute,
+  rpcSubject,
+  type ServiceManifest,
+} from '@flotilla/contracts-protocol';
 import type { Clock } from '@flotilla/kernel';
 import type { Broker, Stoppable } from '@flotilla/messaging';
 import { Logger } from '@nestjs/common';
@@ -39,12 +44,14 @@ export class ServiceRuntime {
     return this.#started;
   }
 
-  async start(): Promise<void> {
+  /** `startControllers` starts what is handled by Nest's own controllers, if there is any. */
+  async start(startControllers: () => Promise<readonly Stoppable[]> = async () => []): Promise<void> {
     const { manifest, version, broker, requests, consumers, sagas, operators, jobs } = this.#parts;
     // Answering comes first: what the consumers cause may ask this very service.
     this.#inbound.push(...(await requests.start(manifest.answers)));
     if (operators) this.#inbound.push(await operators.start());
     if (consumers) this.#inbound.push(...(await consumers.start()));
+    this.#inbound.push(...(await startControllers()));
     sagas?.start(() => broker.health().jetstream && consumers?.repliesBehind !== true);
     jobs.start();
     this.#inbound.push(
@@ -52,7 +59,10 @@ export class ServiceRuntime {
         name: manifest.name,
         version,
         description: `Flotilla service ${manifest.name}`,
-        endpoints: manifest.answers.map(({ contract }) => rpcSubject(contract)),
+        endpoints: [
+          ...manifest.answers.map(({ contract }) => rpcSubject(contract)),
+          ...manifest.patterns.answers.map((pattern) => patternRequestSubject(patternRoute(pattern))),
+        ],
       }),
     );
     this.#started = true;

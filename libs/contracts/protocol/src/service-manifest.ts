@@ -93,6 +93,10 @@ export function defineService(spec: ServiceManifestSpec): ServiceManifest {
     check(`reacts.${reaction}`, events, ['event']);
   }
   problems.push(...problemsOfPatterns(patterns, name));
+  const handled = new Set([...handles, ...standsInFor].map((each) => contractOf(each).type));
+  for (const route of patterns.answers.map(routeOrNothing).filter((each) => handled.has(each))) {
+    problems.push(`patterns.answers: ${route} has a command or query handler already`);
+  }
   if (problems.length > 0) {
     throw new TypeError(`The manifest of service "${name}" is not consistent:\n- ${problems.join('\n- ')}`);
   }
@@ -155,5 +159,14 @@ function problemOfPattern(
     return undefined;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** What is no pattern has been named before. */
+function routeOrNothing(pattern: Pattern): string {
+  try {
+    return patternRoute(pattern);
+  } catch {
+    return '';
   }
 }

@@ -22,7 +22,7 @@ import {
 } from '@nestjs/microservices';
 import { SpanKind } from '@opentelemetry/api';
 import { isObservable, lastValueFrom } from 'rxjs';
-import type { Broker, IncomingMessage, OutgoingReply, Stoppable } from '../broker.ts';
+import type { Broker, IncomingMessage, OutgoingReply, Stoppable, StopOptions } from '../broker.ts';
 import { decodeMessage } from '../message.ts';
 import { InvalidMessagingOptionsError } from '../messaging.errors.ts';
 import { NatsBroker } from '../nats/nats-broker.ts';
@@ -136,8 +136,8 @@ export class FlotillaServer
   }
 
   /** Takes nothing new, waits for the handlers that run, gives the rest back and disconnects. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
+  close(options: StopOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(options.drainMs ?? this.#options.drainMs);
     return this.#closing;
   }
 
@@ -208,10 +208,9 @@ export class FlotillaServer
     });
   }
 
-  async #close(): Promise<void> {
-    const { drainMs, broker: shared } = this.#options;
+  async #close(drainMs: number): Promise<void> {
     const results = await Promise.allSettled(this.#running.splice(0).map((each) => each.stop({ drainMs })));
-    if (shared === undefined) await this.#broker?.close({ drainMs });
+    if (this.#options.broker === undefined) await this.#broker?.close({ drainMs });
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
   }

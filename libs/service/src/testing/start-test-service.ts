@@ -133,6 +133,7 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
       handles: [],
       publishes: [],
       reacts: {},
+      patterns: { answers: [], reacts: [], calls: [], emits: [] },
     };
     const sends = manifest.answers.filter(({ contract }) => contract.kind === 'command');
     await provision(client.connection, topologyOf([manifest, { ...harness, sends }]));
@@ -163,6 +164,8 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
         metrics,
         log: logger,
       });
+      // For a service that cannot be made; one that was closes it itself.
+      undo.unshift(() => broker.close({ drainMs: 0 }));
       const service = await createService({
         module: options.module,
         spec,
