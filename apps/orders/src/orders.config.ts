@@ -1,4 +1,4 @@
-import { defineConfig, setting } from '@flotilla/service';
+import { defineConfig, setting } from '@flotilla/service/config';
 import { z } from 'zod';
 
 const list = z.string().transform((text) =>
@@ -14,6 +14,7 @@ export class OrdersConfig extends defineConfig({
     env: 'ORDERS_REVIEW_ABOVE_MINOR',
     schema: z.coerce.number().int().nonnegative(),
     default: 50_000,
+    dynamic: true,
     doc: 'when screening does not answer, orders above this total (minor units of their currency) wait for a person and smaller ones pass; higher means more risk, lower more work',
   }),
   screeningTimeoutMs: setting({

@@ -1,4 +1,4 @@
-import { defineConfig, setting } from '@flotilla/service';
+import { defineConfig, setting } from '@flotilla/service/config';
 import { z } from 'zod';
 
 const milliseconds = z.coerce.number().int().positive();

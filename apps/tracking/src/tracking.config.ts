@@ -1,3 +1,3 @@
-import { defineConfig } from '@flotilla/service';
+import { defineConfig } from '@flotilla/service/config';
 
 export class TrackingConfig extends defineConfig({}) {}

@@ -14,6 +14,7 @@ export type {
   RequestOptions,
   ServeOptions,
   ServiceAnnouncement,
+  Serving,
   Stoppable,
   StopOptions,
   WatchedMessage,
@@ -41,6 +42,8 @@ export type { StoredMessage } from './memory/memory-stream.ts';
 // topology
 export {
   commandConsumer,
+  CONFIG_STREAM,
+  configSubject,
   MANAGED_METADATA,
   partitionConsumer,
   patternConsumer,
@@ -68,6 +71,9 @@ export {
   type PermissionsOptions,
 } from './permissions.ts';
 
+// settings that change without a restart
+export { ConfigBucket, type ConfigChange, type ConfigEntry } from './config-bucket.ts';
+
 // dead letters
 export {
   DeadLetters,
@@ -84,6 +90,7 @@ export { stderrLog, type MessagingLog } from './messaging-log.ts';
 // errors
 export {
   BrokerUnavailableError,
+  ConfigConflictError,
   DeadLetterNotFoundError,
   DeadlineExceededError,
   DeliveryCountExceededError,

@@ -221,6 +221,17 @@ export class MissingTopologyError extends FlotillaError {
   }
 }
 
+/** Thrown when somebody else changed a setting after it was looked at. */
+export class ConfigConflictError extends FlotillaError {
+  constructor(service: string, key: string, cause: unknown) {
+    super(
+      'CONFIG_CONFLICT',
+      `${key} of ${service} was changed by somebody else meanwhile: look at it (\`fleet config history ${service} ${key}\`), then set it again`,
+      { cause },
+    );
+  }
+}
+
 /** Thrown when a dead letter is not, or no longer, there. */
 export class DeadLetterNotFoundError extends FlotillaError {
   readonly sequence: number;

@@ -15,7 +15,7 @@ import {
   type ServiceManifest,
 } from '@flotilla/contracts-protocol';
 import { inboxPrefixOf } from './nats/connect-nats.ts';
-import { topologyOf } from './topology.ts';
+import { CONFIG_STREAM, configSubject, topologyOf } from './topology.ts';
 
 /** What a NATS user may do, in the words of the server's configuration. */
 export interface BrokerPermissions {
@@ -70,6 +70,9 @@ export function permissionsOf(
     published.add(replyStream(sender.name));
   }
   publish.add(`dlq.${name}.>`);
+  // It reads its own settings and sees when they change.
+  subscribe.add(configSubject(name, '*'));
+  publish.add(`$JS.API.DIRECT.GET.${CONFIG_STREAM}.${configSubject(name, '*')}`);
 
   // Whether its streams and consumers are there, and whether what it published is still there.
   publish.add('$JS.API.INFO');
@@ -97,7 +100,9 @@ export function permissionsOf(
   };
 }
 
-/** What the user that operates dead letters may do: read, replay to any stream, and delete dead letters. */
+/**
+ * What the user that operates a fleet may do: read, replay and delete dead letters, change settings.
+ */
 export function operatorPermissions(user: string): BrokerPermissions {
   return {
     publish: {
@@ -114,6 +119,9 @@ export function operatorPermissions(user: string): BrokerPermissions {
         `$JS.API.STREAM.MSG.GET.${DEAD_LETTER_STREAM}`,
         `$JS.API.STREAM.MSG.DELETE.${DEAD_LETTER_STREAM}`,
         '$SRV.>',
+        configSubject('*', '*'),
+        `$JS.API.DIRECT.GET.${CONFIG_STREAM}`,
+        `$JS.API.DIRECT.GET.${CONFIG_STREAM}.>`,
       ],
     },
     subscribe: { allow: [`${inboxPrefixOf(user)}.>`] },

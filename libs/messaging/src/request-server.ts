@@ -34,11 +34,17 @@ export interface RequestStats {
 export class RequestServer {
   readonly stats: RequestStats = { requests: 0, errors: 0, processingMs: 0, lastError: '' };
   readonly #options: RequestServerOptions;
+  #maxInFlight: number;
   #running = 0;
   #idle: (() => void) | undefined;
 
   constructor(options: RequestServerOptions) {
     this.#options = options;
+    this.#maxInFlight = options.maxInFlight;
+  }
+
+  set maxInFlight(maxInFlight: number) {
+    this.#maxInFlight = maxInFlight;
   }
 
   get inFlight(): number {
@@ -51,14 +57,14 @@ export class RequestServer {
     headers: Readonly<Record<string, string>>,
     body: Uint8Array,
   ): Promise<OutgoingReply> {
-    const { maxInFlight, handler, clock, metrics, log } = this.#options;
+    const { handler, clock, metrics, log } = this.#options;
     this.stats.requests++;
     let message: IncomingMessage | undefined;
     try {
       message = decodeMessage(subject, headers, body);
-      if (this.#running >= maxInFlight) {
+      if (this.#running >= this.#maxInFlight) {
         metrics.overloaded(this.#options.subject);
-        throw new OverloadedError(this.#options.subject, maxInFlight);
+        throw new OverloadedError(this.#options.subject, this.#maxInFlight);
       }
       const { deadline } = message.envelope;
       if (deadline !== undefined && deadline <= clock.now()) {

@@ -110,6 +110,17 @@ export function patternConsumer(service: string, route: string): string {
   return name.length <= MAX_CONSUMER_NAME ? name : `${name.slice(0, 160)}-${deterministicId(name)}`;
 }
 
+/** The stream under the key-value bucket `CONFIG`, which holds the settings that change without a restart. */
+export const CONFIG_STREAM = 'KV_CONFIG';
+
+/** Values of one setting that the bucket keeps, the current one included; the most a key-value bucket can. */
+export const CONFIG_HISTORY = 64;
+
+/** Where a setting of a service is kept: the key `<service>.<setting>` of the bucket `CONFIG`. */
+export function configSubject(service: string, key: string): string {
+  return `$KV.CONFIG.${service}.${key}`;
+}
+
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
 const DAY_MS = 86_400_000;
@@ -193,6 +204,7 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
     ),
     ...(patternEvents ? [patternSpec(options)] : []),
     deadLetterSpec(options),
+    configSpec(options),
   ];
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
   return {
@@ -331,6 +343,25 @@ function deadLetterSpec(options: TopologyOptions): StreamSpec {
       max_bytes: options.deadLetterMaxBytes ?? 256 * MIB,
       deny_delete: false,
       deny_purge: true,
+    },
+  };
+}
+
+/** A key-value bucket, as the clients of NATS make one, so that they can read and write it. */
+function configSpec(options: TopologyOptions): StreamSpec {
+  return {
+    name: CONFIG_STREAM,
+    config: {
+      ...baseSpec(CONFIG_STREAM, '$KV.CONFIG.>', 'Settings that change without a restart', options),
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.New,
+      max_age: 0,
+      max_msgs_per_subject: CONFIG_HISTORY,
+      max_msg_size: 16 * 1024,
+      max_bytes: 16 * MIB,
+      allow_rollup_hdrs: true,
+      deny_delete: true,
+      deny_purge: false,
     },
   };
 }

@@ -33,6 +33,15 @@ export interface OutboxReading {
   readonly oldestUnpublishedAgeMs: number;
 }
 
+/** A setting that changes without a restart. */
+export interface SettingState {
+  readonly name: string;
+  /** Of the value that the bucket has; 0 while the environment's counts. */
+  readonly revision: number;
+  /** The bucket's value is not valid, and the one before it stays. */
+  readonly refused: boolean;
+}
+
 /** Called at each scrape; a promise is awaited within the source time-out. */
 export type MetricsSource<T> = () => T | Promise<T>;
 
@@ -48,6 +57,7 @@ export interface Metrics extends MetricsRecorder {
   observeSagas(source: MetricsSource<readonly SagaCount[]>): void;
   observeOutbox(source: MetricsSource<OutboxReading>): void;
   observePolicies(source: MetricsSource<readonly PolicyReading[]>): void;
+  observeSettings(source: MetricsSource<readonly SettingState[]>): void;
   observeBroker(source: MetricsSource<{ readonly connected: boolean; readonly jetstream: boolean }>): void;
 }
 
@@ -191,6 +201,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const breakers = gauge('flotilla_breaker_state', '1 for the state the breaker is in.', ['policy', 'state']);
   const bulkheads = gauge('flotilla_bulkhead_calls', 'Calls inside a bulkhead.', ['policy', 'state']);
   const broker = gauge('flotilla_broker_up', 'Whether the broker can be used.', ['part']);
+  const settingRevisions = gauge(
+    'flotilla_setting_revision',
+    'Revision of a dynamic setting; 0 while the environment counts.',
+    ['setting'],
+  );
+  const settingRefused = gauge(
+    'flotilla_setting_refused',
+    '1 while the value in the bucket is refused and the one before it stays.',
+    ['setting'],
+  );
   const scrapeErrors = counter('flotilla_scrape_errors_total', 'Sources that failed at a scrape.', [
     'source',
   ]);
@@ -307,6 +327,21 @@ export function createMetrics(options: MetricsOptions): Metrics {
           breakers.reset();
           bulkheads.reset();
           retriesLeft.reset();
+        },
+      ),
+    observeSettings: (source) =>
+      observe(
+        'settings',
+        source,
+        (states) => {
+          for (const { name: setting, revision, refused } of states) {
+            settingRevisions.set({ setting }, revision);
+            settingRefused.set({ setting }, refused ? 1 : 0);
+          }
+        },
+        () => {
+          settingRevisions.reset();
+          settingRefused.reset();
         },
       ),
     observeBroker: (source) =>

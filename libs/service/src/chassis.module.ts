@@ -19,6 +19,7 @@ import {
 import { ModuleRef, ModulesContainer } from '@nestjs/core';
 import { CommandBus, EventBus, EventPublisher, QueryBus, UnhandledExceptionBus } from '@nestjs/cqrs';
 import { CallPolicies } from './cqrs/call-policies.ts';
+import { onConfigChange } from './config/dynamic-values.ts';
 import { CqrsBootstrap } from './cqrs/cqrs-bootstrap.ts';
 import { FleetCommandBus, FleetQueryBus, OutboxEventPublisher } from './cqrs/buses.ts';
 import { HandlerRegistry } from './cqrs/handler-registry.ts';
@@ -199,7 +200,9 @@ function inbound({ spec, config, broker, clock, metrics }: ServiceParts): Provid
       ) =>
         new RequestServer(broker, commands, queries, handlers, outgoing, handling, {
           service: spec.manifest.name,
-          maxInFlight: config.maxInFlight,
+          get maxInFlight() {
+            return config.maxInFlight;
+          },
         }),
       inject: [CommandProcessor, QueryBus, HandlerRegistry, OutgoingMessages, Handling],
     },
@@ -245,7 +248,9 @@ function durable({ spec, config, broker, connection }: ServiceParts): FactoryPro
         new DurableConsumers(broker, commands, handlers, unitOfWork, outgoing, handling, inbox, {
           manifest: spec.manifest,
           consume: {
-            maxInFlight: config.maxInFlight,
+            get maxInFlight() {
+              return config.maxInFlight;
+            },
             maxAttempts: config.maxAttempts,
             backoff: { initialMs: config.retryInitialMs, maxMs: config.retryMaxMs },
             isOutage,
@@ -290,6 +295,12 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
         clock,
         requests,
         jobs,
+        limits: {
+          get maxInFlight() {
+            return config.maxInFlight;
+          },
+          onChange: (listener) => onConfigChange(config, 'maxInFlight', listener),
+        },
         consumers,
         sagas: sagaHost,
         operators: (spec.sagas ?? []).length > 0 ? operators : undefined,

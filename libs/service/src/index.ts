@@ -10,6 +10,7 @@ export {
   defineConfig,
   describeSettings,
   InvalidConfigError,
+  onConfigChange,
   setting,
   type ChassisConfig,
   type ConfigClass,

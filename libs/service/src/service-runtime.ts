@@ -24,8 +24,16 @@ export interface ServiceRuntimeParts {
   readonly sagas: SagaHost | undefined;
   readonly operators: OperatorCommands | undefined;
   readonly jobs: Jobs;
+  readonly limits: RuntimeLimits;
   /** Waits until everything committed is published; false if `withinMs` was not enough. */
   readonly flush: (withinMs: number) => Promise<boolean>;
+}
+
+/** How much is handled at a time; changes while the service runs. */
+export interface RuntimeLimits {
+  readonly maxInFlight: number;
+  /** Returns the function that ends it. */
+  onChange(listener: (maxInFlight: number) => void): () => void;
 }
 
 /** Starts and stops everything in a service that takes work, in the right order. */
@@ -34,6 +42,7 @@ export class ServiceRuntime {
   readonly #logger = new Logger(ServiceRuntime.name);
   #inbound: Stoppable[] = [];
   #started = false;
+  #unlisten: (() => void) | undefined;
 
   constructor(parts: ServiceRuntimeParts) {
     this.#parts = parts;
@@ -46,11 +55,19 @@ export class ServiceRuntime {
 
   /** `startControllers` starts what is handled by Nest's own controllers, if there is any. */
   async start(startControllers: () => Promise<readonly Stoppable[]> = async () => []): Promise<void> {
-    const { manifest, version, broker, requests, consumers, sagas, operators, jobs } = this.#parts;
+    const { manifest, version, broker, requests, consumers, sagas, operators, jobs, limits } = this.#parts;
     // Answering comes first: what the consumers cause may ask this very service.
-    this.#inbound.push(...(await requests.start(manifest.answers)));
+    const servings = await requests.start(manifest.answers);
+    this.#inbound.push(...servings);
     if (operators) this.#inbound.push(await operators.start());
-    if (consumers) this.#inbound.push(...(await consumers.start()));
+    const consumptions = (await consumers?.start()) ?? [];
+    this.#inbound.push(...consumptions);
+    const limit = (maxInFlight: number): void => {
+      for (const each of [...servings, ...consumptions]) each.setMaxInFlight(maxInFlight);
+    };
+    this.#unlisten = limits.onChange(limit);
+    // It may have changed since they were started.
+    limit(limits.maxInFlight);
     this.#inbound.push(...(await startControllers()));
     sagas?.start(() => broker.health().jetstream && consumers?.repliesBehind !== true);
     jobs.start();
@@ -75,6 +92,7 @@ export class ServiceRuntime {
   async stop(leftMs: () => number): Promise<void> {
     const { sagas, jobs, flush } = this.#parts;
     this.#started = false;
+    this.#unlisten?.();
     const drainMs = leftMs();
     const results = await Promise.allSettled([
       ...this.#inbound.splice(0).map((inbound) => inbound.stop({ drainMs })),

@@ -12,6 +12,7 @@ describe('the fleet command', () => {
       [
         ...[
           'bench',
+          'config',
           'contracts',
           'dlq',
           'down',

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { addBench } from './commands/bench.ts';
+import { addConfig } from './commands/config.ts';
 import { addContracts } from './commands/contracts.ts';
 import { addDlq } from './commands/dlq.ts';
 import { addDown } from './commands/down.ts';
@@ -22,7 +23,7 @@ export function buildProgram(context: CommandContext): Command {
     .exitOverride();
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
-    ...[addImport, addVerify, addSaga, addDlq],
+    ...[addImport, addVerify, addSaga, addDlq, addConfig],
     ...[addMigrate, addProvision, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);

@@ -16,6 +16,7 @@ import type {
   RequestOptions,
   ServeOptions,
   ServiceAnnouncement,
+  Serving,
   Stoppable,
   StopOptions,
   WatchedMessage,
@@ -41,7 +42,7 @@ import { partitionConsumer } from '../topology.ts';
 import { connectNats, inboxPrefixOf, type ConnectNatsOptions } from './connect-nats.ts';
 import { drainSubscription } from './drain-subscription.ts';
 import { headersOf, toNatsHeaders } from './nats-headers.ts';
-import { NatsConsumption } from './nats-consumption.ts';
+import { bufferSizeFor, NatsConsumption } from './nats-consumption.ts';
 import { PullLoop, type PullOptions } from './pull-loop.ts';
 import { QueueTrimmer } from './queue-trimmer.ts';
 import { isNoResponders, ReplyDesk } from './reply-desk.ts';
@@ -161,7 +162,7 @@ export class NatsBroker implements Broker {
     subject: string,
     options: ServeOptions,
     handler: (message: IncomingMessage) => Promise<OutgoingReply>,
-  ): Promise<Stoppable> {
+  ): Promise<Serving> {
     const server = new RequestServer({
       subject,
       service: this.#service,
@@ -189,11 +190,12 @@ export class NatsBroker implements Broker {
     this.#endpoints.set(subject, { queue: options.queue, stats: server.stats });
     // The server has the subscription before anybody is told that the service is ready.
     await this.connection.flush();
-    return this.#stoppable(async (drainMs) => {
+    const stoppable = this.#stoppable(async (drainMs) => {
       this.#endpoints.delete(subject);
       await drainSubscription(subscription, this.#clock);
       await server.drained(drainMs);
     });
+    return { stop: (how) => stoppable.stop(how), setMaxInFlight: (most) => (server.maxInFlight = most) };
   }
 
   async consume(
@@ -224,7 +226,7 @@ export class NatsBroker implements Broker {
             inboxPrefix: this.#inboxPrefix,
             stream: consumer.stream,
             name,
-            bufferSize: Math.max(2, options.maxInFlight * 2),
+            bufferSize: bufferSizeFor(options.maxInFlight),
             receive,
             clock: this.#clock,
             metrics: this.#metrics,

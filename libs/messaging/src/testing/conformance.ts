@@ -172,6 +172,25 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
         expect({ most, overlap }).toEqual({ most: 3, overlap: false });
       });
 
+      it('runs more, or fewer, at a time from when it is told to', async () => {
+        const gates = [new Gate(), new Gate(), new Gate()] as const;
+        let started = 0;
+        for (let n = 0; n < 9; n++) await control.publish(launch(`rocket-${n}`));
+        const consumption = await pad.consume(padCommands, { ...quick, maxInFlight: 1 }, async () => {
+          await gates[Math.floor(started++ / 3)]?.pass();
+        });
+        await until(() => started === 1);
+        consumption.setMaxInFlight(3);
+        await until(() => gates[0].waiting === 3);
+        consumption.setMaxInFlight(1);
+        gates[0].open();
+        await until(() => gates[1].waiting === 1 && consumption.state().inFlight === 1);
+        consumption.setMaxInFlight(9);
+        await until(() => started === 9);
+        for (const gate of gates) gate.open();
+        await until(() => consumption.state().inFlight === 0);
+      });
+
       it('keeps the order of each key within a consumption', async () => {
         const seen = new Map<string, number[]>();
         for (let n = 0; n < 40; n++) await control.publish(launch(n % 2 === 0 ? 'even' : 'odd', n));
@@ -513,6 +532,22 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
         const third = await ask();
         expect(third.envelope.outcome).toBe('failed');
         expect(readFailure(third.json())).toMatchObject({ code: 'OVERLOADED', retry: 'later' });
+        gate.open();
+        expect((await Promise.all(running)).map(({ envelope }) => envelope.outcome)).toEqual(['ok', 'ok']);
+      });
+
+      it('are taken up to another limit from when it is set', async () => {
+        const gate = new Gate();
+        const serving = await pad.serve(launchRpc, { queue: 'pad', maxInFlight: 1 }, async (request) => {
+          await gate.pass();
+          return okReply(request, 1);
+        });
+        const running = [ask()];
+        await until(() => gate.waiting === 1);
+        expect(readFailure((await ask()).json())).toMatchObject({ code: 'OVERLOADED' });
+        serving.setMaxInFlight(2);
+        running.push(ask());
+        await until(() => gate.waiting === 2);
         gate.open();
         expect((await Promise.all(running)).map(({ envelope }) => envelope.outcome)).toEqual(['ok', 'ok']);
       });

@@ -76,6 +76,7 @@ export const chassisSettings = {
     env: 'MAX_IN_FLIGHT',
     schema: z.coerce.number().int().min(1).max(10_000),
     default: 128,
+    dynamic: true,
     doc: 'messages per consumer, and requests per subject, that are handled at a time; more raises throughput and memory',
   },
   maxAttempts: {
