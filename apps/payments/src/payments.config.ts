@@ -29,4 +29,10 @@ export class PaymentsConfig extends defineConfig({
     default: 50,
     doc: 'the circuit breaker opens when more than half of this many latest calls to the provider failed; more calls a broken provider for longer, fewer gives a healthy one up sooner',
   }),
+  reconciliationCron: setting({
+    env: 'PAYMENTS_RECONCILIATION_CRON',
+    schema: z.string().min(1),
+    default: '0 3 * * *',
+    doc: 'when our books are compared with the payment provider’s, a cron expression in UTC; all payments are read each time',
+  }),
 }) {}

@@ -70,6 +70,8 @@ export function permissionsOf(
     published.add(replyStream(sender.name));
   }
   publish.add(`dlq.${name}.>`);
+  // Operators help its sagas and start its schedules.
+  subscribe.add(`ops.${name}.>`);
   // It reads its own settings and sees when they change.
   subscribe.add(configSubject(name, '*'));
   publish.add(`$JS.API.DIRECT.GET.${CONFIG_STREAM}.${configSubject(name, '*')}`);
@@ -101,7 +103,8 @@ export function permissionsOf(
 }
 
 /**
- * What the user that operates a fleet may do: read, replay and delete dead letters, change settings.
+ * What the user that operates a fleet may do: read, replay and delete dead letters, change settings, help
+ * sagas and start schedules.
  */
 export function operatorPermissions(user: string): BrokerPermissions {
   return {
@@ -119,6 +122,7 @@ export function operatorPermissions(user: string): BrokerPermissions {
         `$JS.API.STREAM.MSG.GET.${DEAD_LETTER_STREAM}`,
         `$JS.API.STREAM.MSG.DELETE.${DEAD_LETTER_STREAM}`,
         '$SRV.>',
+        'ops.>',
         configSubject('*', '*'),
         `$JS.API.DIRECT.GET.${CONFIG_STREAM}`,
         `$JS.API.DIRECT.GET.${CONFIG_STREAM}.>`,

@@ -36,6 +36,7 @@ export {
   type OutboxReading,
   type PolicyReading,
   type SagaCount,
+  type ScheduleReading,
   type SettingState,
 } from './metrics.ts';
 

@@ -42,6 +42,17 @@ export interface SettingState {
   readonly refused: boolean;
 }
 
+/** Work that is done at certain times, once for all replicas; moments in milliseconds since the epoch. */
+export interface ScheduleReading {
+  readonly name: string;
+  readonly dueAt?: number;
+  readonly lastSucceededAt?: number;
+  /** The latest run that ended has failed. */
+  readonly failing: boolean;
+  /** Times that nobody was there for, so far. */
+  readonly missed: number;
+}
+
 /** Called at each scrape; a promise is awaited within the source time-out. */
 export type MetricsSource<T> = () => T | Promise<T>;
 
@@ -58,6 +69,7 @@ export interface Metrics extends MetricsRecorder {
   observeOutbox(source: MetricsSource<OutboxReading>): void;
   observePolicies(source: MetricsSource<readonly PolicyReading[]>): void;
   observeSettings(source: MetricsSource<readonly SettingState[]>): void;
+  observeSchedules(source: MetricsSource<readonly ScheduleReading[]>): void;
   observeBroker(source: MetricsSource<{ readonly connected: boolean; readonly jetstream: boolean }>): void;
 }
 
@@ -211,6 +223,20 @@ export function createMetrics(options: MetricsOptions): Metrics {
     '1 while the value in the bucket is refused and the one before it stays.',
     ['setting'],
   );
+  const scheduleDue = gauge('flotilla_schedule_due_timestamp_seconds', 'When a schedule is due next.', [
+    'schedule',
+  ]);
+  const scheduleSuccess = gauge(
+    'flotilla_schedule_last_success_timestamp_seconds',
+    'When a schedule last succeeded.',
+    ['schedule'],
+  );
+  const scheduleFailing = gauge('flotilla_schedule_failing', '1 when the latest run of a schedule failed.', [
+    'schedule',
+  ]);
+  const scheduleMissed = gauge('flotilla_schedule_missed', 'Times that nobody was there for, so far.', [
+    'schedule',
+  ]);
   const scrapeErrors = counter('flotilla_scrape_errors_total', 'Sources that failed at a scrape.', [
     'source',
   ]);
@@ -342,6 +368,22 @@ export function createMetrics(options: MetricsOptions): Metrics {
         () => {
           settingRevisions.reset();
           settingRefused.reset();
+        },
+      ),
+    observeSchedules: (source) =>
+      observe(
+        'schedules',
+        source,
+        (readings) => {
+          for (const { name: schedule, dueAt, lastSucceededAt, failing, missed } of readings) {
+            if (dueAt !== undefined) scheduleDue.set({ schedule }, dueAt / 1_000);
+            if (lastSucceededAt !== undefined) scheduleSuccess.set({ schedule }, lastSucceededAt / 1_000);
+            scheduleFailing.set({ schedule }, failing ? 1 : 0);
+            scheduleMissed.set({ schedule }, missed);
+          }
+        },
+        () => {
+          for (const each of [scheduleDue, scheduleSuccess, scheduleFailing, scheduleMissed]) each.reset();
         },
       ),
     observeBroker: (source) =>

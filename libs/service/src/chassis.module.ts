@@ -39,6 +39,8 @@ import { OutgoingMessages } from './outgoing.ts';
 import { SagaHost } from './sagas/saga-host.ts';
 import { SagaInbox } from './sagas/saga-inbox.ts';
 import { Sagas } from './sagas/sagas.ts';
+import { scheduleMigrations } from './schedules/migration.ts';
+import { ScheduleHost } from './schedules/schedule-host.ts';
 import { NoDatabaseError } from './service.errors.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { ServiceRuntime } from './service-runtime.ts';
@@ -51,7 +53,7 @@ const PERSISTENCE_DRAIN_MS = 2_000;
 
 /** The migrations of a service's database beside the chassis' own inbox and outbox, in order. */
 export function serviceMigrations({ migrations = [] }: ServiceSpec): MigrationClass[] {
-  return [...sagaMigrations, ...migrations];
+  return [...sagaMigrations, ...scheduleMigrations, ...migrations];
 }
 
 /** Everything that the chassis gives to a service's modules: buses, unit of work, sagas, jobs, health. Global. */
@@ -71,6 +73,7 @@ export class ChassisModule {
         ...values(parts),
         ...buses(parts),
         ...inbound(parts),
+        schedules(parts),
         ...(manifest.database ? [...sagas(parts), ...durable(parts)] : []),
         runtime(parts),
       ],
@@ -171,8 +174,9 @@ function buses({ spec, config, clock, broker, metrics }: ServiceParts): Provider
         commands: CommandBus,
         queries: QueryBus,
         sagaHost: SagaHost | undefined,
-      ) => new CqrsBootstrap(manifest, handlers, commands, queries, sagaHost),
-      inject: [HandlerRegistry, CommandBus, QueryBus, { token: SagaHost, optional: true }],
+        schedules: ScheduleHost,
+      ) => new CqrsBootstrap(manifest, handlers, commands, queries, sagaHost, schedules),
+      inject: [HandlerRegistry, CommandBus, QueryBus, { token: SagaHost, optional: true }, ScheduleHost],
     },
   ];
 }
@@ -232,6 +236,33 @@ function sagas({ spec, config, clock, metrics }: ServiceParts): FactoryProvider[
   ];
 }
 
+function schedules({ spec, config, broker, clock, metrics }: ServiceParts): FactoryProvider {
+  return {
+    provide: ScheduleHost,
+    useFactory: (
+      modules: ModulesContainer,
+      jobs: Jobs,
+      outgoing: OutgoingMessages,
+      handling: Handling,
+      unitOfWork: UnitOfWork | undefined,
+    ) =>
+      new ScheduleHost({
+        service: spec.manifest.name,
+        specs: spec.schedules ?? {},
+        config,
+        modules,
+        unitOfWork,
+        jobs,
+        broker,
+        outgoing,
+        handling,
+        clock,
+        metrics,
+      }),
+    inject: [ModulesContainer, Jobs, OutgoingMessages, Handling, { token: UnitOfWork, optional: true }],
+  };
+}
+
 function durable({ spec, config, broker, connection }: ServiceParts): FactoryProvider[] {
   return [
     ...(connection ? [reconciliation(connection)] : []),
@@ -283,6 +314,7 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
     useFactory: (
       requests: RequestServer,
       jobs: Jobs,
+      scheduleHost: ScheduleHost,
       consumers: DurableConsumers | undefined,
       sagaHost: SagaHost | undefined,
       operators: OperatorCommands | undefined,
@@ -295,6 +327,7 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
         clock,
         requests,
         jobs,
+        schedules: scheduleHost,
         limits: {
           get maxInFlight() {
             return config.maxInFlight;
@@ -309,6 +342,7 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
     inject: [
       RequestServer,
       Jobs,
+      ScheduleHost,
       optional(DurableConsumers),
       optional(SagaHost),
       optional(OperatorCommands),

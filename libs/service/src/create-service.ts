@@ -11,6 +11,7 @@ import { ChassisModule } from './chassis.module.ts';
 import type { Settings } from './config/define-config.ts';
 import { DynamicSettings } from './dynamic-settings.ts';
 import { connectControllers } from './inbound/controllers.ts';
+import { ScheduleHost } from './schedules/schedule-host.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { ServiceRuntime } from './service-runtime.ts';
 import { UncleanStopError } from './service.errors.ts';
@@ -161,6 +162,18 @@ function observeState(parts: ServiceParts, app: NestFastifyApplication, runtime:
   if (!spec.manifest.database) return;
   const dataSource = app.get(DataSource, { strict: false });
   const outbox = app.get(Outbox, { strict: false });
+  const schedules = app.get(ScheduleHost);
+  if (schedules.count > 0) {
+    health.register({
+      name: 'schedules',
+      impact: 'degraded',
+      check: async () => {
+        const problems = await schedules.problems();
+        if (problems.length > 0) throw new Error(problems.join('; '));
+      },
+    });
+    metrics.observeSchedules(() => schedules.readings());
+  }
   health.register({ name: 'database', check: async () => void (await dataSource.query('SELECT 1')) });
   metrics.observeOutbox(() => outbox.stats());
 }

@@ -6,6 +6,7 @@ import { MODULE_METADATA } from '@nestjs/common/constants.js';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { EntityTarget, MigrationInterface, ObjectLiteral } from 'typeorm';
 import type { CallPolicySpec } from './cqrs/call-policies.options.ts';
+import type { ScheduleSpec } from './schedules/schedule.options.ts';
 
 /** A saga of a service: injected, because its limits may come from the configuration. */
 export interface SagaRegistration {
@@ -29,6 +30,8 @@ export interface ServiceSpec {
    * `ownerPolicy('inventory', {...})`. `CALL_POLICIES` overrides their numbers.
    */
   readonly callPolicies?: readonly CallPolicySpec[];
+  /** What runs at certain times, by name; each has a class with `@Schedule('name')` among the providers. */
+  readonly schedules?: Readonly<Record<string, ScheduleSpec>>;
   /** Adds to the HTTP server what has to be there before the routes: plugins, documentation. */
   readonly http?: (app: NestFastifyApplication) => Promise<void> | void;
 }

@@ -12,6 +12,7 @@ import type { RequestServer } from './inbound/request-server.ts';
 import type { Jobs } from './jobs.ts';
 import type { OperatorCommands } from './operator-commands.ts';
 import type { SagaHost } from './sagas/saga-host.ts';
+import type { ScheduleHost } from './schedules/schedule-host.ts';
 
 export interface ServiceRuntimeParts {
   readonly manifest: ServiceManifest;
@@ -24,6 +25,7 @@ export interface ServiceRuntimeParts {
   readonly sagas: SagaHost | undefined;
   readonly operators: OperatorCommands | undefined;
   readonly jobs: Jobs;
+  readonly schedules: ScheduleHost;
   readonly limits: RuntimeLimits;
   /** Waits until everything committed is published; false if `withinMs` was not enough. */
   readonly flush: (withinMs: number) => Promise<boolean>;
@@ -55,7 +57,8 @@ export class ServiceRuntime {
 
   /** `startControllers` starts what is handled by Nest's own controllers, if there is any. */
   async start(startControllers: () => Promise<readonly Stoppable[]> = async () => []): Promise<void> {
-    const { manifest, version, broker, requests, consumers, sagas, operators, jobs, limits } = this.#parts;
+    const { manifest, version, broker, requests, consumers, sagas, operators, jobs, schedules, limits } =
+      this.#parts;
     // Answering comes first: what the consumers cause may ask this very service.
     const servings = await requests.start(manifest.answers);
     this.#inbound.push(...servings);
@@ -70,6 +73,8 @@ export class ServiceRuntime {
     limit(limits.maxInFlight);
     this.#inbound.push(...(await startControllers()));
     sagas?.start(() => broker.health().jetstream && consumers?.repliesBehind !== true);
+    const scheduling = await schedules.start();
+    if (scheduling) this.#inbound.push(scheduling);
     jobs.start();
     this.#inbound.push(
       await broker.announce({
@@ -90,9 +95,10 @@ export class ServiceRuntime {
    * there still is. Everything is stopped even when part of it fails; then it throws.
    */
   async stop(leftMs: () => number): Promise<void> {
-    const { sagas, jobs, flush } = this.#parts;
+    const { sagas, jobs, schedules, flush } = this.#parts;
     this.#started = false;
     this.#unlisten?.();
+    schedules.stop();
     const drainMs = leftMs();
     const results = await Promise.allSettled([
       ...this.#inbound.splice(0).map((inbound) => inbound.stop({ drainMs })),

@@ -21,6 +21,7 @@ describe('the fleet command', () => {
           'migrate',
           'provision',
           'saga',
+          'schedule',
           'serve',
           'status',
           'up',

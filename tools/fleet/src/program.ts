@@ -9,6 +9,7 @@ import { addLogs } from './commands/logs.ts';
 import { addMigrate } from './commands/migrate.ts';
 import { addProvision } from './commands/provision.ts';
 import { addSaga } from './commands/saga.ts';
+import { addSchedule } from './commands/schedule.ts';
 import { addServe } from './commands/serve.ts';
 import { addStatus } from './commands/status.ts';
 import { addUp } from './commands/up.ts';
@@ -23,7 +24,7 @@ export function buildProgram(context: CommandContext): Command {
     .exitOverride();
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
-    ...[addImport, addVerify, addSaga, addDlq, addConfig],
+    ...[addImport, addVerify, addSaga, addDlq, addConfig, addSchedule],
     ...[addMigrate, addProvision, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);

@@ -2,6 +2,7 @@ import type { ServiceManifest } from '@flotilla/contracts-protocol';
 import type { OnApplicationBootstrap } from '@nestjs/common';
 import type { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { SagaHost } from '../sagas/saga-host.ts';
+import type { ScheduleHost } from '../schedules/schedule-host.ts';
 import { ManifestMismatchError } from '../service.errors.ts';
 import type { HandlerRegistry } from './handler-registry.ts';
 
@@ -12,6 +13,7 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
   readonly #commands: CommandBus;
   readonly #queries: QueryBus;
   readonly #sagas: SagaHost | undefined;
+  readonly #schedules: ScheduleHost;
 
   constructor(
     manifest: ServiceManifest,
@@ -19,12 +21,14 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
     commands: CommandBus,
     queries: QueryBus,
     sagas: SagaHost | undefined,
+    schedules: ScheduleHost,
   ) {
     this.#manifest = manifest;
     this.#handlers = handlers;
     this.#commands = commands;
     this.#queries = queries;
     this.#sagas = sagas;
+    this.#schedules = schedules;
   }
 
   /** Throws {@link ManifestMismatchError} with everything that the manifest and the code say differently. */
@@ -32,6 +36,7 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
     const problems = [
       ...this.#handlers.explore(this.#manifest, this.#sagas?.reactions ?? new Set()),
       ...(this.#sagas?.mismatches(this.#manifest) ?? []),
+      ...this.#schedules.explore(),
     ];
     if (problems.length > 0) throw new ManifestMismatchError(this.#manifest.name, problems);
     this.#commands.register(this.#handlers.commandHandlers);

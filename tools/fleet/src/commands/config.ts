@@ -1,8 +1,8 @@
-import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { readDynamicSetting } from '@flotilla/service/config';
 import { ConfigBucket, connectNats, type ConfigEntry } from '@flotilla/messaging';
 import { configOf, InvalidSettingError, type ServiceConfig } from '../operate/service-config.ts';
+import { operatorName } from '../operate/operator-name.ts';
 import { discoverServices, type Service } from '../services.ts';
 import { findNats } from '../stack/nats-access.ts';
 import { table } from '../terminal.ts';
@@ -161,15 +161,7 @@ function withSetting(command: Command, ...more: [name: string, description: stri
 }
 
 function withBy(command: Command): Command {
-  return command.option('--by <name>', 'who changes it; it is kept in the history', whoami());
-}
-
-function whoami(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return 'unknown'; // no such user in the system's list, as in many containers
-  }
+  return command.option('--by <name>', 'who changes it; it is kept in the history', operatorName());
 }
 
 /** The settings of a service; throws when the one that is named does not exist or does not change. */

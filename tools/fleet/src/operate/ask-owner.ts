@@ -20,23 +20,48 @@ export class OperationFailedError extends FlotillaError {
 
 const ANSWER_WITHIN_MS = 10_000;
 
+/** What a service is asked to do, on the subject where it takes operators' commands. */
+export interface OperatorRequest {
+  readonly subject: string;
+  readonly type: string;
+  /** The id of what it is about. */
+  readonly about: string;
+  /** For errors. */
+  readonly what: string;
+  readonly body: object;
+}
+
 /** Has the service that runs a saga do something with it, in a unit of work of its own; returns its answer. */
-export async function askOwner(access: NatsAccess, service: string, order: SagaOrder): Promise<unknown> {
-  const what = `${order.action} of saga ${order.saga} of ${order.id}`;
-  const connection = await connectNats({ ...access, name: 'fleet saga' });
+export function askOwner(access: NatsAccess, service: string, order: SagaOrder): Promise<unknown> {
+  return askService(access, service, {
+    subject: `ops.${service}.saga`,
+    type: `ops.saga.${order.action}`,
+    about: order.id,
+    what: `${order.action} of saga ${order.saga} of ${order.id}`,
+    body: order,
+  });
+}
+
+/** Asks a service as the operator; returns its answer. Throws {@link OperationFailedError}. */
+export async function askService(
+  access: NatsAccess,
+  service: string,
+  { subject, type, about, what, body: order }: OperatorRequest,
+): Promise<unknown> {
+  const connection = await connectNats({ ...access, name: 'fleet operator' });
   try {
     const id = newId();
     const headers = natsHeaders();
     const envelope = encodeEnvelope({
       id,
-      type: `ops.saga.${order.action}`,
+      type,
       source: 'fleet',
       time: new Date().toISOString(),
-      subject: order.id,
+      subject: about,
       correlationId: id,
     });
     for (const [name, value] of Object.entries(envelope)) headers.set(name, value);
-    const reply = await connection.request(`ops.${service}.saga`, JSON.stringify(order), {
+    const reply = await connection.request(subject, JSON.stringify(order), {
       headers,
       timeout: ANSWER_WITHIN_MS,
     });
@@ -47,7 +72,7 @@ export async function askOwner(access: NatsAccess, service: string, order: SagaO
     }
     return body;
   } catch (error) {
-    if (error instanceof errors.NoRespondersError) {
+    if (error instanceof errors.RequestError && error.isNoResponders()) {
       throw new OperationFailedError(service, what, 'does not run: start it, then try again', {
         cause: error,
       });
