@@ -31,6 +31,7 @@ export {
   type NatsCredentials,
   type NatsTls,
 } from './nats/connect-nats.ts';
+export { PayloadStore, readPayload, type PayloadStoreOptions } from './nats/payload-store.ts';
 export type { PullOptions } from './nats/pull-loop.ts';
 export { streamView, type StreamState, type StreamView } from './nats/stream-view.ts';
 export { assertServerVersion, OLDEST_SERVER } from './nats/server-version.ts';
@@ -47,6 +48,8 @@ export {
   MANAGED_METADATA,
   partitionConsumer,
   patternConsumer,
+  PAYLOAD_STREAM,
+  payloadHeader,
   QUEUE_METADATA,
   reactionConsumer,
   replyConsumer,
@@ -101,6 +104,8 @@ export {
   NoRespondersError,
   NoStreamError,
   OverloadedError,
+  PayloadCorruptError,
+  PayloadMissingError,
   ProvisioningDriftError,
   PublishRefusedError,
   PublishTimeoutError,

@@ -15,7 +15,7 @@ import {
   type ServiceManifest,
 } from '@flotilla/contracts-protocol';
 import { inboxPrefixOf } from './nats/connect-nats.ts';
-import { CONFIG_STREAM, configSubject, topologyOf } from './topology.ts';
+import { CONFIG_STREAM, configSubject, PAYLOAD_STREAM, payloadPrefix, topologyOf } from './topology.ts';
 
 /** What a NATS user may do, in the words of the server's configuration. */
 export interface BrokerPermissions {
@@ -57,6 +57,19 @@ export function permissionsOf(
   for (const pattern of patterns.answers) subscribe.add(patternRequestSubject(patternRoute(pattern)));
   for (const pattern of patterns.calls) publish.add(patternRequestSubject(patternRoute(pattern)));
   for (const pattern of patterns.emits) publish.add(patternEventFilter(patternRoute(pattern)));
+  // Large bodies go where the messages go: whoever sends them writes there, whoever gets them reads there.
+  const writes = new Set<string>();
+  const reads = new Set<string>([`reply.${name}`]);
+  for (const { kind, owner } of contractsOf(manifest.answers)) {
+    for (const each of [writes, reads]) each.add(`rpc.${owner}`);
+    if (kind === 'command') reads.add(`cmd.${owner}`);
+  }
+  for (const { owner } of contractsOf(manifest.calls))
+    for (const each of [writes, reads]) each.add(`rpc.${owner}`);
+  for (const { owner } of contractsOf(manifest.sends)) writes.add(`cmd.${owner}`);
+  for (const { owner } of contractsOf(manifest.publishes)) writes.add(`evt.${owner}`);
+  for (const { events } of Object.values(manifest.reacts))
+    for (const { owner } of contractsOf(events)) reads.add(`evt.${owner}`);
 
   const answered = new Set(contractsOf(manifest.answers).map(({ type }) => type));
   const published = new Set<string>([
@@ -67,8 +80,11 @@ export function permissionsOf(
   for (const sender of fleet) {
     if (!contractsOf(sender.sends).some(({ type }) => answered.has(type))) continue;
     publish.add(replyFilter(sender.name));
+    writes.add(`reply.${sender.name}`);
     published.add(replyStream(sender.name));
   }
+  for (const where of writes) publish.add(`${payloadPrefix(where)}.>`);
+  for (const where of reads) publish.add(`$JS.API.DIRECT.GET.${PAYLOAD_STREAM}.${payloadPrefix(where)}.>`);
   publish.add(`dlq.${name}.>`);
   // Operators help its sagas and start its schedules.
   subscribe.add(`ops.${name}.>`);
@@ -123,9 +139,11 @@ export function operatorPermissions(user: string): BrokerPermissions {
         `$JS.API.STREAM.MSG.DELETE.${DEAD_LETTER_STREAM}`,
         '$SRV.>',
         'ops.>',
+        'payload.>',
         configSubject('*', '*'),
         `$JS.API.DIRECT.GET.${CONFIG_STREAM}`,
         `$JS.API.DIRECT.GET.${CONFIG_STREAM}.>`,
+        `$JS.API.DIRECT.GET.${PAYLOAD_STREAM}.>`,
       ],
     },
     subscribe: { allow: [`${inboxPrefixOf(user)}.>`] },

@@ -17,6 +17,8 @@ export interface RequestServerOptions {
   readonly service: string;
   readonly maxInFlight: number;
   readonly handler: (message: IncomingMessage) => Promise<OutgoingReply>;
+  /** Completes a message whose body is elsewhere. Default: as it came. */
+  readonly complete?: (message: IncomingMessage) => Promise<IncomingMessage> | undefined;
   readonly clock: Clock;
   readonly metrics: MessagingMetrics;
   readonly log: MessagingLog;
@@ -76,7 +78,8 @@ export class RequestServer {
     const startedAt = clock.monotonicMs();
     this.#running++;
     try {
-      const reply = await handler(message);
+      const completing = this.#options.complete?.(message);
+      const reply = await handler(completing === undefined ? message : await completing);
       this.#countAnswer(reply);
       return reply;
     } catch (error) {
@@ -90,6 +93,11 @@ export class RequestServer {
       this.#running--;
       if (this.#running === 0) this.#idle?.();
     }
+  }
+
+  /** The answer to a request whose own answer could not be sent. */
+  failed(subject: string, headers: Readonly<Record<string, string>>, error: unknown): OutgoingReply {
+    return this.#failure(decodeMessage(subject, headers, new Uint8Array()).envelope, error);
   }
 
   /** Waits until no request is being handled, at most `drainMs`. */

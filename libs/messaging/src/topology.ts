@@ -60,6 +60,8 @@ export interface TopologyOptions {
   readonly queueMaxBytes?: number;
   /** The most the dead letters take; none is dropped for another. Default 256 MiB. */
   readonly deadLetterMaxBytes?: number;
+  /** The most that large bodies take; more is refused and waits in the outbox. Default 512 MiB. */
+  readonly payloadMaxBytes?: number;
   /** How long a message id is remembered for de-duplication, in milliseconds. Default 120,000. */
   readonly duplicateWindowMs?: number;
   /** How long the server waits for word of a delivered message before it delivers it again. Default 30,000 ms. */
@@ -119,6 +121,27 @@ export const CONFIG_HISTORY = 64;
 /** Where a setting of a service is kept: the key `<service>.<setting>` of the bucket `CONFIG`. */
 export function configSubject(service: string, key: string): string {
   return `$KV.CONFIG.${service}.${key}`;
+}
+
+/** The stream with the bodies that are too large for their messages. */
+export const PAYLOAD_STREAM = 'PAYLOADS';
+
+/** Headers of a message whose body is in {@link PAYLOAD_STREAM}: extension attributes of CloudEvents. */
+export const payloadHeader = {
+  /** `payload.<kind>.<owner>.<SHA-256 of the body, hexadecimal>`. */
+  ref: 'ce-dataref',
+  /** Bytes of the body. */
+  size: 'ce-datasize',
+  /** The chunks are at `<dataref>.0` to `<dataref>.<chunks - 1>`. */
+  chunks: 'ce-datachunks',
+} as const;
+
+/**
+ * Where the large bodies of messages to a subject are: after its first two words, `evt.orders`, so that who may send
+ * there may write them, and who may receive from there may read them.
+ */
+export function payloadPrefix(subject: string): string {
+  return `payload.${subject.split('.', 2).join('.')}`;
 }
 
 const GIB = 1024 ** 3;
@@ -205,6 +228,7 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
     ...(patternEvents ? [patternSpec(options)] : []),
     deadLetterSpec(options),
     configSpec(options),
+    payloadSpec(options),
   ];
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
   return {
@@ -362,6 +386,24 @@ function configSpec(options: TopologyOptions): StreamSpec {
       allow_rollup_hdrs: true,
       deny_delete: true,
       deny_purge: false,
+    },
+  };
+}
+
+/** Bodies that are too large for their messages: kept a day longer than events, so that none refers to nothing. */
+function payloadSpec(options: TopologyOptions): StreamSpec {
+  return {
+    name: PAYLOAD_STREAM,
+    config: {
+      ...baseSpec(PAYLOAD_STREAM, 'payload.>', 'Bodies that are too large for their messages', options),
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.New,
+      max_age: nanos((options.eventMaxAgeMs ?? 30 * DAY_MS) + DAY_MS),
+      max_bytes: options.payloadMaxBytes ?? 512 * MIB,
+      // Written again, a chunk is the same chunk, and its time begins anew.
+      max_msgs_per_subject: 1,
+      deny_delete: true,
+      deny_purge: true,
     },
   };
 }

@@ -89,7 +89,7 @@ describe('the permissions of a service', () => {
     const manager = await jetstreamManager(pad.connection);
     await until(async () => {
       const stats = await manager.getAccountInfo();
-      return stats.streams === 5;
+      return stats.streams === 6;
     });
     await pad.serve(launchRpc, { queue: 'pad', maxInFlight: 1 }, async (request) => okReply(request, 1));
     await pad.announce({ name: 'pad', version: '1.0.0', description: '', endpoints: [launchRpc] });

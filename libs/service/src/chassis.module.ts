@@ -19,6 +19,7 @@ import {
 import { ModuleRef, ModulesContainer } from '@nestjs/core';
 import { CommandBus, EventBus, EventPublisher, QueryBus, UnhandledExceptionBus } from '@nestjs/cqrs';
 import { CallPolicies } from './cqrs/call-policies.ts';
+import type { ChassisConfig } from './config/chassis-settings.ts';
 import { onConfigChange } from './config/dynamic-values.ts';
 import { CqrsBootstrap } from './cqrs/cqrs-bootstrap.ts';
 import { FleetCommandBus, FleetQueryBus, OutboxEventPublisher } from './cqrs/buses.ts';
@@ -265,7 +266,7 @@ function schedules({ spec, config, broker, clock, metrics }: ServiceParts): Fact
 
 function durable({ spec, config, broker, connection }: ServiceParts): FactoryProvider[] {
   return [
-    ...(connection ? [reconciliation(connection)] : []),
+    ...(connection ? [reconciliation(connection, config)] : []),
     {
       provide: DurableConsumers,
       useFactory: (
@@ -298,11 +299,19 @@ function durable({ spec, config, broker, connection }: ServiceParts): FactoryPro
   ];
 }
 
-function reconciliation(connection: NatsConnection): FactoryProvider {
+function reconciliation(connection: NatsConnection, config: ChassisConfig): FactoryProvider {
   return {
     provide: OutboxReconciliation,
-    useFactory: (outbox: Outbox, jobs: Jobs) => new OutboxReconciliation(connection, outbox, jobs),
-    inject: [Outbox, Jobs],
+    useFactory: (outbox: Outbox, unitOfWork: UnitOfWork, jobs: Jobs) =>
+      new OutboxReconciliation({
+        connection,
+        outbox,
+        unitOfWork,
+        jobs,
+        inlineMaxBytes: config.inlineMaxBytes,
+        retentionMs: config.outboxRetentionDays * DAY_MS,
+      }),
+    inject: [Outbox, UnitOfWork, Jobs],
   };
 }
 

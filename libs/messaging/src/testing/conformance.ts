@@ -1,7 +1,7 @@
 import { decodeEnvelope, envelopeHeader, readFailure } from '@flotilla/contracts-protocol';
 import { FlotillaError, newId } from '@flotilla/kernel';
 import { until } from '@flotilla/testing';
-import type { Broker, ConsumeOptions, Delivery } from '../broker.ts';
+import type { Broker, ConsumeOptions, Delivery, IncomingMessage, OutgoingMessage } from '../broker.ts';
 import { deadLetterHeader, replayHeader } from '../dead-letter.ts';
 import type { Topology } from '../topology.ts';
 import {
@@ -280,6 +280,49 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
           expect(seen.get(rocket)).toEqual(Array.from({ length: 12 }, (_, n) => n));
         expect(brokers.size).toBe(2);
       }, 20_000);
+    });
+
+    describe('large bodies', () => {
+      const large = 'x'.repeat(3 * 1_024 * 1_024);
+      const withText = (message: OutgoingMessage, text = large): OutgoingMessage => ({
+        ...message,
+        body: JSON.stringify({ rocket: message.key, n: 1, text }),
+      });
+      const textOf = (message: IncomingMessage): string => (message.json() as { text: string }).text;
+
+      it('reach the handlers of every consumer, whole and without a trace of how they came', async () => {
+        const seen: IncomingMessage[] = [];
+        await control.consume(controlLog, quick, async ({ message }) => void seen.push(message));
+        await control.consume(controlScreen, { ...quick, ordered: true }, async ({ message }) => {
+          seen.push(message);
+        });
+        const event = withText(launched('ariane'));
+        const first = await pad.publish(event);
+        expect(await pad.publish(event)).toEqual({ ...first, duplicate: true });
+        await until(() => seen.length === 2);
+        for (const message of seen) {
+          expect(textOf(message) === large).toBe(true);
+          expect(Object.keys(message.headers).filter((name) => name.startsWith('ce-data'))).toEqual([]);
+        }
+      });
+
+      it('are asked and answered', async () => {
+        await pad.serve(launchRpc, { queue: 'pad', maxInFlight: 4 }, async (request) =>
+          okReply(request, { text: textOf(request) }),
+        );
+        const answer = await control.request(withText(launchRequest('ariane')), { timeoutMs: 20_000 });
+        expect(answer.envelope.outcome).toBe('ok');
+        expect(textOf(answer) === large).toBe(true);
+      });
+
+      it('keep the order of their key among small ones', async () => {
+        const seen: number[] = [];
+        await pad.consume(padCommands, quick, async ({ message }) => void seen.push(textOf(message).length));
+        const texts = ['a', large, 'b', large, 'c'];
+        for (const text of texts) await control.publish(withText(launch('ariane'), text));
+        await until(() => seen.length === texts.length);
+        expect(seen).toEqual(texts.map(({ length }) => length));
+      });
     });
 
     describe('dead letters', () => {
