@@ -24,7 +24,7 @@ export { currentDeadline, currentSignal } from './deadline.ts';
 export { Independent, Locks, OutsideUnitOfWork, Reaction, Schedule, type LockNames } from './decorators.ts';
 export { withMessageId } from './outgoing.ts';
 export { wasReplayed } from './cqrs/remote-calls.ts';
-export { Sagas, type Cancellation } from './sagas/sagas.ts';
+export { Sagas, type Cancellation, type Signalled } from './sagas/sagas.ts';
 export { Jobs, type JobOptions } from './jobs.ts';
 export type { ScheduleSpec } from './schedules/schedule.options.ts';
 export type { ScheduledRun, ScheduledTask } from './schedules/schedule-runner.ts';
