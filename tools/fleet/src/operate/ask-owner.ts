@@ -1,7 +1,7 @@
 import { encodeEnvelope, envelopeHeader, readFailure } from '@flotilla/contracts-protocol';
 import { FlotillaError, newId } from '@flotilla/kernel';
 import { connectNats } from '@flotilla/messaging';
-import { errors, headers as natsHeaders } from '@nats-io/nats-core';
+import { errors, headers as natsHeaders, type NatsConnection } from '@nats-io/nats-core';
 import type { NatsAccess } from '../stack/nats-access.ts';
 
 export interface SagaOrder {
@@ -18,6 +18,9 @@ export class OperationFailedError extends FlotillaError {
   }
 }
 
+/** Has the service that runs a saga do something with it, in a unit of work of its own; returns its answer. */
+export type AskOwner = (service: string, order: SagaOrder) => Promise<unknown>;
+
 const ANSWER_WITHIN_MS = 10_000;
 
 /** What a service is asked to do, on the subject where it takes operators' commands. */
@@ -31,24 +34,43 @@ export interface OperatorRequest {
   readonly body: object;
 }
 
-/** Has the service that runs a saga do something with it, in a unit of work of its own; returns its answer. */
-export function askOwner(access: NatsAccess, service: string, order: SagaOrder): Promise<unknown> {
-  return askService(access, service, {
-    subject: `ops.${service}.saga`,
-    type: `ops.saga.${order.action}`,
-    about: order.id,
-    what: `${order.action} of saga ${order.saga} of ${order.id}`,
-    body: order,
-  });
+/** Gives `work` a connection over which the owners of sagas can be asked. */
+export async function withOperator<T>(access: NatsAccess, work: (ask: AskOwner) => Promise<T>): Promise<T> {
+  return connected(access, (connection) =>
+    work((service, order) =>
+      ask(connection, service, {
+        subject: `ops.${service}.saga`,
+        type: `ops.saga.${order.action}`,
+        about: order.id,
+        what: `${order.action} of saga ${order.saga} of ${order.id}`,
+        body: order,
+      }),
+    ),
+  );
 }
 
 /** Asks a service as the operator; returns its answer. Throws {@link OperationFailedError}. */
-export async function askService(
+export function askService(access: NatsAccess, service: string, request: OperatorRequest): Promise<unknown> {
+  return connected(access, (connection) => ask(connection, service, request));
+}
+
+async function connected<T>(
   access: NatsAccess,
+  work: (connection: NatsConnection) => Promise<T>,
+): Promise<T> {
+  const connection = await connectNats({ ...access, name: 'fleet operator' });
+  try {
+    return await work(connection);
+  } finally {
+    await connection.close();
+  }
+}
+
+async function ask(
+  connection: NatsConnection,
   service: string,
   { subject, type, about, what, body: order }: OperatorRequest,
 ): Promise<unknown> {
-  const connection = await connectNats({ ...access, name: 'fleet operator' });
   try {
     const id = newId();
     const headers = natsHeaders();
@@ -83,7 +105,5 @@ export async function askService(
       });
     }
     throw error;
-  } finally {
-    await connection.close();
   }
 }

@@ -64,6 +64,14 @@ export interface FulfilmentTimeouts {
   readonly reservationHoldMs: number;
 }
 
+/** What the configuration uses unless it is told otherwise, and the saga where nobody configures it. */
+export const fulfilmentTimeouts: FulfilmentTimeouts = {
+  screeningTimeoutMs: 30_000,
+  reviewTimeoutMs: 7 * 86_400_000,
+  shippingTimeoutMs: 30 * 86_400_000,
+  reservationHoldMs: 30 * 60_000,
+};
+
 const hasGoods = (order: FulfilmentData): boolean => order.stocked.length > 0;
 const hasPrice = (order: FulfilmentData): boolean => order.total.amountMinor > 0;
 const needsReview = (order: FulfilmentData): boolean => order.review !== undefined;
@@ -79,7 +87,7 @@ export const HOLD_MARGIN_MS = 60_000;
  * The life of an order: screen, reserve, authorise, confirm (the pivot), capture, ship, complete. Up to the pivot
  * a failure undoes what was done; after it the order goes forward, unless the customer cancels before it ships.
  */
-export function fulfilmentSaga(timeouts: FulfilmentTimeouts) {
+export function fulfilmentSaga(timeouts: FulfilmentTimeouts = fulfilmentTimeouts) {
   const saga = defineSaga<FulfilmentData, FulfilmentActions>(
     {
       name: 'fulfilment',

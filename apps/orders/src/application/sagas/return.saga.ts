@@ -34,6 +34,9 @@ export interface ReturnTimeouts {
   readonly returnTimeoutMs: number;
 }
 
+/** What the configuration uses unless it is told otherwise. */
+export const returnTimeouts: ReturnTimeouts = { returnTimeoutMs: 30 * 86_400_000 };
+
 const isOverdue = ({ overdue }: ReturnData): boolean => overdue === true;
 const isWorthMoney = ({ refund }: ReturnData): boolean => refund.amountMinor > 0;
 
@@ -42,7 +45,7 @@ const isWorthMoney = ({ refund }: ReturnData): boolean => refund.amountMinor > 0
  * them in, pay back what was paid for them. The pivot is their arrival: before it a return that does not come expires,
  * after it the customer gets the money.
  */
-export function returnSaga(timeouts: ReturnTimeouts) {
+export function returnSaga(timeouts: ReturnTimeouts = returnTimeouts) {
   return defineSaga<ReturnData, ReturnActions>(
     {
       name: 'return',
