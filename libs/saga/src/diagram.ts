@@ -2,6 +2,8 @@ import { formatDurationMs } from '@flotilla/kernel';
 import type { SagaDefinition } from './definition/define-saga.ts';
 import { compensationOf, type CancelMode, type Compensation, type SagaStep } from './definition/steps.ts';
 
+const DAY_MS = 86_400_000;
+
 /** The saga as a Mermaid flowchart: the steps top to bottom, each with what is tried instead and what undoes it. */
 export function sagaDiagram<D, A>(definition: SagaDefinition<D, A>): string {
   return new Drawing(definition).draw();
@@ -122,6 +124,8 @@ function cancelWords(cancel: CancelMode): string {
 }
 
 function limit(ms: number): string {
+  const days = ms / DAY_MS;
+  if (days > 1 && Number.isInteger(days)) return `within ${days} days`;
   return `within ${formatDurationMs(ms)}`;
 }
 

@@ -3,8 +3,9 @@ import type { WaitStep } from '../definition/steps.ts';
 import { hasEnded } from '../instance.ts';
 import { applied, ignored, type HandledAnswer } from './contract.ts';
 import { call, type Draft, type Place } from './draft.ts';
-import { awaits, goOn, keptAs, rememberSignal, settle } from './forward.ts';
+import { goOn, settle } from './forward.ts';
 import { unpark } from './parking.ts';
+import { awaits, keptAs, rememberSignal } from './waits.ts';
 
 /** How many early events and signals an instance keeps. More is a fault in the conversation, not a need. */
 export const MAX_BUFFERED_EVENTS = 32;

@@ -1,12 +1,14 @@
-import { SagaAbort, SagaPark, type Fallback, type Next, type SagaReason } from '../definition/next.ts';
+import { SagaAbort, SagaPark, type Next, type SagaReason } from '../definition/next.ts';
 import type { Node } from '../definition/nodes.ts';
-import type { SagaSignal } from '../definition/signal.ts';
-import type { CancelMode, CommandStep, Deadline, SagaStep, WaitStep } from '../definition/steps.ts';
-import { WHOLE_SAGA, type Branch, type BufferedEvent } from '../instance.ts';
+import type { CommandStep, SagaStep, WaitStep } from '../definition/steps.ts';
+import type { Branch, BufferedEvent } from '../instance.ts';
+import { cancelModeAt, refuseCancel } from './cancellation.ts';
+import { enterDeadlines, leaveDeadlines } from './deadlines.ts';
 import { call, type Draft, type Place } from './draft.ts';
 import { parkInstance, parkPlace } from './parking.ts';
 import { send } from './sending.ts';
 import { compensate, end } from './undo.ts';
+import { awaits, rememberSignal } from './waits.ts';
 
 /** Enters the step at `index`, or the first after it that is not skipped, and goes as far as it can. */
 export function goForward<D, A>(draft: Draft<D, A>, index: number): void {
@@ -69,11 +71,11 @@ export function succeeded<D, A>(draft: Draft<D, A>, place: Place<D, A>, next: Ne
   const { node } = place;
   switch (node.role) {
     case 'withdraw':
-      notUndone(draft, node.main.name);
+      takenBack(draft, node.main.name);
       if (draft.stopping !== null) return giveUp(draft, place, draft.stopping);
       return begin(draft, { ...place, node: draft.node(`${node.main.name}/fallback`) });
     case 'cancel':
-      if (typeof node.main.cancel === 'object') notUndone(draft, node.main.cancel.tryUndo);
+      if (typeof node.main.cancel === 'object') takenBack(draft, node.main.cancel.tryUndo);
       // The reason is the cancellation that made the saga ask.
       return compensate(draft, draft.i.cancel ?? { code: 'cancelled', message: 'cancelled' });
     case 'step':
@@ -102,55 +104,6 @@ export function giveUp<D, A>(draft: Draft<D, A>, { branch }: Place<D, A>, reason
   draft.changed = true;
   draft.close(branch);
   if (draft.stopping === null) draft.i.failing = reason;
-}
-
-/** What happened was not the good end: a refusal, a failure, no answer. */
-export interface Setback {
-  /** The option that may say what happens now. */
-  readonly where: 'onRefused' | 'onTimeout' | 'onFailed' | 'onDeadline';
-  readonly reason: SagaReason;
-  /** Whether the step may have been done all the same. */
-  readonly effectUnknown: boolean;
-}
-
-/** Does what the definition says about a setback; where it says nothing, the fallback command's turn has come. */
-export function fallBack<D, A>(
-  draft: Draft<D, A>,
-  place: Place<D, A>,
-  { where, reason, effectUnknown }: Setback,
-  declared: Fallback<D> | undefined,
-): void {
-  const { node } = place;
-  const { step } = node;
-  const stopping = draft.stopping ?? draft.i.cancel;
-  // Whether the other step is undone is what the cancellation waits for: only a person can say, or the late answer.
-  if (node.role === 'cancel' && draft.stopping === null) return parkInstance(draft, reason);
-  if (stopping === null && declared === undefined && step.kind === 'command' && step.fallback) {
-    return insteadOf(draft, place, effectUnknown);
-  }
-  const turnsBack = effectUnknown
-    ? draft.compensatesByItself(node)
-    : node.index <= draft.definition.pivot && step.kind === 'command';
-  const fallback = declared ?? (turnsBack || draft.compensatesByItself(node) ? 'compensate' : 'park');
-  if (stopping === null && fallback === 'park') return parkPlace(draft, place, reason);
-  if (stopping === null && typeof fallback === 'function') {
-    const next = call(step, where, () => fallback(draft.i.data));
-    if (next instanceof SagaPark) return parkPlace(draft, place, next.reason);
-    if (effectUnknown) draft.mustUndo(step);
-    return goOn(draft, place, next);
-  }
-  if (effectUnknown) draft.mustUndo(step);
-  giveUp(draft, place, stopping ?? reason);
-}
-
-/** The fallback command's turn; a step that may have been done is taken back before. */
-function insteadOf<D, A>(draft: Draft<D, A>, place: Place<D, A>, effectUnknown: boolean): void {
-  const { step } = place.node;
-  const withdraw = draft.definition.nodes.get(`${step.name}/withdraw`);
-  draft.note('fallback', step.name, effectUnknown && withdraw ? { withdrawn: 'first' } : null);
-  if (effectUnknown) draft.mustUndo(step);
-  const node = effectUnknown && withdraw ? withdraw : draft.node(`${step.name}/fallback`);
-  begin(draft, { ...place, node });
 }
 
 /** After every change of a group: ends it if all have ended, parks it if nothing moves, turns around if one gave up. */
@@ -197,7 +150,7 @@ function beginBranches<D, A>(draft: Draft<D, A>, steps: readonly SagaStep<D, A>[
 }
 
 /** Begins a branch; one that has not begun when another gives up is not begun any more. */
-export function beginBranch<D, A>(draft: Draft<D, A>, branch: Branch): void {
+function beginBranch<D, A>(draft: Draft<D, A>, branch: Branch): void {
   if (draft.stopping !== null) return draft.close(branch);
   begin(draft, { node: draft.node(branch.step), at: branch, branch });
 }
@@ -220,48 +173,6 @@ function takeKept<D, A>(
     : { type: kept.type, eventId: kept.id };
   draft.note(step.signal ? 'signal' : 'event', step.name, { ...detail, early: true });
   goOn(draft, place, next);
-}
-
-/**
- * The id of a used signal is kept while it could count once more: another step to come waits for the same, or this one
- * goes on waiting because its own function parked it.
- */
-export function rememberSignal<D, A>(
-  draft: Draft<D, A>,
-  used: Node<D, A>,
-  { name }: SagaSignal,
-  id: string,
-  next: Next<D>,
-): void {
-  const again = [...draft.definition.nodes.values()].some(
-    ({ step, index }) =>
-      step.kind === 'wait' && step !== used.step && step.signal?.name === name && index >= used.index,
-  );
-  if (again || next instanceof SagaPark) draft.i.signals = [...draft.i.signals, id];
-}
-
-/** Whether the step waits for what is kept under this type. */
-export function awaits(
-  { events, signal }: Pick<WaitStep<unknown>, 'events' | 'signal'>,
-  type: string,
-): boolean {
-  return (
-    events.some(({ contract }) => contract.type === type) ||
-    (signal !== undefined && keptAs(signal.name) === type)
-  );
-}
-
-/** The type under which a signal is kept until its step comes. */
-export function keptAs(signal: string): string {
-  return `signal:${signal}`;
-}
-
-// Cancellations that wait
-
-/** What becomes of a cancellation at this node. */
-export function cancelModeAt<D, A>({ definition }: Draft<D, A>, node: Node<D, A>): CancelMode {
-  const declared = definition.steps[node.index]?.cancel;
-  return declared ?? (node.index < definition.cancellableUntil ? 'allow' : 'tooLate');
 }
 
 /** A pending cancellation reaches the next step, whose word decides. Says whether the step is not begun. */
@@ -290,46 +201,8 @@ export function tryUndo<D, A>(draft: Draft<D, A>, node: Node<D, A>, undone: stri
   begin(draft, { node: asking, at: i, branch: undefined });
 }
 
-/** The saga has got past the point where it could be cancelled; whoever asked is told. */
-export function refuseCancel<D, A>(draft: Draft<D, A>, reason: string): void {
-  const { i } = draft;
-  i.cancel = null;
-  i.cancelRefused = { reason, at: draft.now };
-  draft.note('cancel-refused', i.step, { reason });
-  draft.effects.push({ type: 'cancel-decided', decision: { accepted: false, reason } });
-}
-
-// Deadlines
-
-/** Starts the deadlines of the scope and the group that begin here, unless they run. */
-function enterDeadlines<D, A>(draft: Draft<D, A>, index: number, step: SagaStep<D, A>): void {
-  const { i, definition } = draft;
-  const starts = (name: string, { ms }: Deadline<D>): void => {
-    if (i.deadlines === null || !Object.hasOwn(i.deadlines, name))
-      i.deadlines = { ...i.deadlines, [name]: draft.now + ms };
-  };
-  for (const { name, from, to, deadline } of definition.scopes) {
-    if (index >= from && index < to) starts(name, deadline);
-  }
-  if (step.kind === 'parallel' && step.deadline) starts(step.name, step.deadline);
-}
-
-/** Forgets the deadlines of what does not reach to this step; the whole saga's stays. */
-function leaveDeadlines<D, A>(draft: Draft<D, A>, index: number): void {
-  const { i, definition } = draft;
-  if (i.deadlines === null) return;
-  const name = definition.steps[index]?.name;
-  const kept = Object.entries(i.deadlines).filter(
-    ([of]) =>
-      of === WHOLE_SAGA ||
-      of === name ||
-      definition.scopes.some((scope) => scope.name === of && index >= scope.from && index < scope.to),
-  );
-  i.deadlines = kept.length === 0 ? null : Object.fromEntries(kept);
-}
-
 /** Takes what was to be taken back off the stack: it has been. */
-function notUndone<D, A>(draft: Draft<D, A>, name: string): void {
+function takenBack<D, A>(draft: Draft<D, A>, name: string): void {
   draft.note('undone', name);
   draft.i.undo = draft.i.undo.filter((each) => each !== name);
 }

@@ -1,8 +1,9 @@
 import type { SagaReason } from '../definition/next.ts';
 import { hasEnded } from '../instance.ts';
 import { applied, ignored, type CancelAnswer, type HandledAnswer, type RetryAnswer } from './contract.ts';
+import { cancelModeAt } from './cancellation.ts';
 import type { Draft } from './draft.ts';
-import { begin, cancelModeAt, goForward, settle, tryUndo } from './forward.ts';
+import { begin, goForward, settle, tryUndo } from './forward.ts';
 import { parkInstance, unpark } from './parking.ts';
 import { acceptCancel, compensate, goBack, skipUndo } from './undo.ts';
 

@@ -1,12 +1,15 @@
 import { InvalidReplyError, readFailure } from '@flotilla/contracts-protocol';
 import { reasonOf } from '../definition/next.ts';
 import { retriesFailure } from '../definition/retry-policy.ts';
+import { compensationOf } from '../definition/steps.ts';
 import { hasEnded, sagaCommandId, type SagaDirection } from '../instance.ts';
 import { applied, ignored, type HandledAnswer, type ReplyInput } from './contract.ts';
+import { refuseCancel } from './cancellation.ts';
 import { call, type Draft, type Place } from './draft.ts';
-import { begin, commandAt, fallBack, goOn, refuseCancel, settle, succeeded } from './forward.ts';
+import { begin, commandAt, goOn, settle, succeeded } from './forward.ts';
 import { unpark } from './parking.ts';
 import { retryLater } from './sending.ts';
+import { fallBack } from './setbacks.ts';
 import { compensate, onUndoReply } from './undo.ts';
 
 /** The answer to a command: one that nothing waits for is only noted. */
@@ -131,14 +134,13 @@ function whichCommand<D, A>(
   { i, definition }: Draft<D, A>,
   commandId: string,
 ): { step: string; direction: SagaDirection; epoch: number } | undefined {
-  const names = [...definition.nodes.values()].flatMap(({ step, name }) =>
-    step.kind === 'wait' || step.kind === 'parallel' ? [] : [name],
-  );
+  const senders = [...definition.nodes.values()].flatMap(({ step, name }) => [
+    ...(step.kind === 'command' ? [[name, 'forward'] as const] : []),
+    ...(compensationOf(step)?.kind === 'command' ? [[name, 'compensation'] as const] : []),
+  ]);
   for (let epoch = i.epoch; epoch > 0; epoch -= 1) {
-    for (const step of names) {
-      for (const direction of ['forward', 'compensation'] as const) {
-        if (sagaCommandId(i, step, direction, epoch) === commandId) return { step, direction, epoch };
-      }
+    for (const [step, direction] of senders) {
+      if (sagaCommandId(i, step, direction, epoch) === commandId) return { step, direction, epoch };
     }
   }
   return undefined;

@@ -3,9 +3,10 @@ import type { Deadline } from '../definition/steps.ts';
 import { WHOLE_SAGA } from '../instance.ts';
 import { applied, ignored, type HandledAnswer } from './contract.ts';
 import { call, type Draft, type Place } from './draft.ts';
-import { commandAt, fallBack, goForward, settle, succeeded } from './forward.ts';
+import { commandAt, goForward, settle, succeeded } from './forward.ts';
 import { parkInstance } from './parking.ts';
 import { resend, send } from './sending.ts';
+import { fallBack } from './setbacks.ts';
 import { compensate, onUndoTimer, unanswered } from './undo.ts';
 
 /** The instance's timer: a deadline is over, or a step's time; of a group, that of every branch that is due. */

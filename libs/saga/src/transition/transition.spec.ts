@@ -545,7 +545,7 @@ describe('whatever happens, in whatever order', () => {
         });
       }
     }
-  });
+  }, 120_000);
 
   it('and they have seen everything that can be in a history', () => {
     expect([...reached].sort()).toEqual(

@@ -9,7 +9,7 @@ import {
   type Transition,
 } from './contract.ts';
 import { MAX_BUFFERED_EVENTS } from './events.ts';
-import { keptAs } from './forward.ts';
+import { keptAs } from './waits.ts';
 
 /**
  * The transition of an instance whose definition is not registered: it is parked, events and signals are kept. Nothing

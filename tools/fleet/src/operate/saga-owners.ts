@@ -1,4 +1,4 @@
-import { PostgresSagaStore, type SagaFilter, type SagaInstance } from '@flotilla/saga';
+import { PostgresSagaStore, type SagaFilter, type SagaInstance, type SagaStore } from '@flotilla/saga';
 import { FlotillaError } from '@flotilla/kernel';
 import { Client } from 'pg';
 import { discoverServices, type Service } from '../services.ts';
@@ -8,7 +8,7 @@ import { findDatabases } from '../stack/migrations.ts';
 /** The sagas of one service, read from its database. */
 export interface SagaOwner {
   readonly service: string;
-  readonly store: PostgresSagaStore;
+  readonly store: SagaStore;
 }
 
 /** A saga and the service that runs it. */

@@ -74,7 +74,7 @@ const words: Readonly<Record<HistoryKind, string>> = {
 function detailText(detail: HistoryEntry['detail']): string {
   if (detail === null) return '';
   const { code, message, ...rest } = maskSecrets(detail) as Record<string, unknown>;
-  const reason = [code, message === code ? undefined : message].filter((part) => part !== undefined);
+  const reason = [code, message === code ? undefined : message].filter((part) => typeof part === 'string');
   const others = Object.entries(rest).map(
     ([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`,
   );
