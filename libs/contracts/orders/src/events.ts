@@ -65,6 +65,18 @@ export class OrderRejected extends defineEvent({
   payload: orderFact.extend({ reason: rejectionReason, detail: z.string() }),
 }) {}
 
+/**
+ * The customer asked to cancel while the order was being handed over, and it had left. Nothing about the order changes,
+ * so it has no version.
+ */
+export class OrderCancellationRefused extends defineEvent({
+  owner: 'orders',
+  name: 'OrderCancellationRefused',
+  version: 1,
+  payload: orderFact.omit({ version: true }).extend({ why: z.string() }),
+  aggregate: ({ orderId }) => orderId,
+}) {}
+
 export class OrderCancelled extends defineEvent({
   ...ofOrder,
   name: 'OrderCancelled',

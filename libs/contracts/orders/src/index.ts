@@ -2,6 +2,7 @@ export { CancelOrder, DecideReview, PlaceOrder, RequestReturn } from './commands
 export { FindOrder, ListReturns, orderReturn, type OrderReturn } from './queries.ts';
 export {
   OrderAwaitingReview,
+  OrderCancellationRefused,
   OrderCancelled,
   OrderCompleted,
   OrderConfirmed,

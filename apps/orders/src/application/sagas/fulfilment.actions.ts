@@ -1,5 +1,6 @@
 import {
   OrderAwaitingReview,
+  OrderCancellationRefused,
   OrderCancelled,
   OrderCompleted,
   OrderConfirmed,
@@ -76,15 +77,26 @@ export class OrderFulfilmentActions implements FulfilmentActions {
     );
   }
 
+  async refuseCancel(orderId: string, why: string): Promise<void> {
+    const { customerId } = (await this.#find(orderId)).state;
+    const at = new Date(this.clock.now()).toISOString();
+    this.events.publish(new OrderCancellationRefused({ orderId, customerId, at, why }));
+  }
+
+  async #find(orderId: string): Promise<Order> {
+    const order = await this.orders.find(orderId);
+    if (!order)
+      throw new FlotillaError('ORDER_MISSING', `There is no order ${orderId}, but its fulfilment runs`);
+    return order;
+  }
+
   async #become(
     orderId: string,
     status: OrderStatus,
     event: (fact: Fact, order: Order) => IEvent,
     ending?: Ending,
   ): Promise<void> {
-    const order = await this.orders.find(orderId);
-    if (!order)
-      throw new FlotillaError('ORDER_MISSING', `There is no order ${orderId}, but its fulfilment runs`);
+    const order = await this.#find(orderId);
     const changed = order.become(status);
     const at = new Date(this.clock.now());
     await this.orders.save(changed, at, ending);

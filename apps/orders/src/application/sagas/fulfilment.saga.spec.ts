@@ -59,6 +59,9 @@ class RecordedActions implements FulfilmentActions {
   complete(): Promise<void> {
     return this.#note('completed');
   }
+  refuseCancel(_: string, why: string): Promise<void> {
+    return this.#note(`cancellation refused: ${why}`);
+  }
   giveUp(_: string, reason: SagaReason): Promise<void> {
     return this.#note(`given up: ${reason.code}: ${reason.message}`);
   }
@@ -231,8 +234,45 @@ describe("a customer's cancellation", () => {
       .expectCompensated('cancelled');
   });
 
-  it('comes too late once the order is handed over to shipping', async () => {
-    await handedOver().cancel('too late', 'tooLate').expectWaiting('dispatched');
+  it('while the order is handed over waits for that, then asks shipping to stop it', async () => {
+    await captured()
+      .expectCommand(CreateShipment)
+      .cancel('changed my mind', 'pending')
+      .reply({ shipmentId })
+      .expectCommand(CancelShipment, { orderId })
+      .reply({ cancelled: true })
+      .expectCancelDecided(true)
+      .expectCommand(RefundPayment)
+      .reply({ refunded: money })
+      .expectCommand(VoidPayment)
+      .reply({ voided: false })
+      .expectCommand(ReleaseStock)
+      .reply({ released: true })
+      .expectCompensated('cancelled');
+    expect(actions.calls).toEqual(['confirmed', 'given up: cancelled: changed my mind']);
+  });
+
+  it('is refused when the parcel has left, and answered the same when asked again', async () => {
+    await handedOver()
+      .cancel('changed my mind', 'pending')
+      .event(ShipmentDispatched, dispatched)
+      .expectCommand(CancelShipment)
+      .refuse('AlreadyDispatched', { orderId, dispatchedAt: at }, 'it is dispatched')
+      .expectCancelDecided(false, 'it is dispatched')
+      .cancel('please', 'refused')
+      .expectWaiting('delivered')
+      .event(ShipmentDelivered, delivered)
+      .expectCompleted();
+    expect(actions.calls).toEqual([
+      'confirmed',
+      'shipped as T-1',
+      'cancellation refused: it is dispatched',
+      'completed',
+    ]);
+  });
+
+  it('comes too late once the parcel is on its way', async () => {
+    await handedOver().event(ShipmentDispatched, dispatched).cancel('too late', 'tooLate');
   });
 });
 

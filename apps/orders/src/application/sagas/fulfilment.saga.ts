@@ -55,6 +55,8 @@ export interface FulfilmentActions {
   complete(orderId: string): Promise<void>;
   /** Ends an order that could not be fulfilled, or that the customer cancelled: `reason.code` says which. */
   giveUp(orderId: string, reason: SagaReason): Promise<void>;
+  /** Tells the customer that the order had left before it could be stopped. */
+  refuseCancel(orderId: string, why: string): Promise<void>;
 }
 
 export interface FulfilmentTimeouts {
@@ -85,7 +87,7 @@ export const HOLD_MARGIN_MS = 60_000;
 
 /**
  * The life of an order: screen, reserve, authorise, confirm (the pivot), capture, ship, complete. Up to the pivot
- * a failure undoes what was done; after it the order goes forward, unless the customer cancels before it ships.
+ * a failure undoes what was done; after it the order goes forward, unless the customer cancels before the parcel leaves.
  */
 export function fulfilmentSaga(timeouts: FulfilmentTimeouts = fulfilmentTimeouts) {
   const saga = defineSaga<FulfilmentData, FulfilmentActions>(
@@ -95,6 +97,10 @@ export function fulfilmentSaga(timeouts: FulfilmentTimeouts = fulfilmentTimeouts
       cancellableUntil: 'ship',
       onCompleted: (order, actions) => actions.complete(order.orderId),
       onCompensated: (order, actions, reason) => actions.giveUp(order.orderId, reason),
+      // Accepted, it is told by the order itself, once all is undone.
+      onCancelDecided: async (order, actions, { accepted, reason }) => {
+        if (!accepted) await actions.refuseCancel(order.orderId, reason);
+      },
     },
     [
       command('screen', ScreenOrder, {
@@ -200,6 +206,7 @@ export function fulfilmentSaga(timeouts: FulfilmentTimeouts = fulfilmentTimeouts
         send: ({ orderId, shipTo, stocked }) => ({ orderId, shipTo, lines: [...stocked] }),
         timeoutMs: 30_000,
         retries: 5,
+        cancel: 'wait',
         compensate: {
           command: CancelShipment,
           send: ({ orderId }) => ({ orderId, reason: 'order given up' }),
@@ -208,6 +215,8 @@ export function fulfilmentSaga(timeouts: FulfilmentTimeouts = fulfilmentTimeouts
       waitFor('dispatched', [ShipmentDispatched, ShipmentFailed], {
         when: hasGoods,
         timeoutMs: timeouts.shippingTimeoutMs,
+        // Until the parcel has left, shipping may still stop it: its answer is the customer's.
+        cancel: { tryUndo: 'ship' },
         onEvent: (order, _, event) =>
           event instanceof ShipmentFailed
             ? abort('shipment_failed', event.payload.reason)
