@@ -1,8 +1,7 @@
 import type { Envelope } from '@flotilla/contracts-protocol';
 import { NatsContext } from '@nestjs/microservices';
-import type { MsgHdrs } from '@nats-io/nats-core';
+import { headers, type MsgHdrs } from '@nats-io/nats-core';
 import type { IncomingMessage } from '../broker.ts';
-import { toNatsHeaders } from '../nats/nats-headers.ts';
 
 /**
  * What `@Ctx()` gives to a handler: Nest's own `NatsContext`, so that code which knows that one runs on it, and what
@@ -26,7 +25,7 @@ export class FlotillaContext extends NatsContext {
 
   /** All headers, the envelope's too, as the client library has them. */
   override getHeaders(): MsgHdrs {
-    this.#headers ??= toNatsHeaders(this.#message.headers);
+    this.#headers ??= clientHeaders(this.#message.headers);
     return this.#headers;
   }
 
@@ -43,4 +42,10 @@ export class FlotillaContext extends NatsContext {
   getWireSubject(): string {
     return this.#message.subject;
   }
+}
+
+function clientHeaders(record: Readonly<Record<string, string>>): MsgHdrs {
+  const all = headers();
+  for (const name in record) all.set(name, record[name] as string);
+  return all;
 }
