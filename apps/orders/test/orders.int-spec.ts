@@ -89,7 +89,11 @@ describe('an order', () => {
     });
 
     const reserve = await asked(ReserveStock, orderId);
-    expect(reserve.payload).toEqual({ orderId, lines: [{ sku: 'A', quantity: 6 }] });
+    expect(reserve.payload).toEqual({
+      orderId,
+      lines: [{ sku: 'A', quantity: 6 }],
+      holdMs: 1_800_000,
+    });
     await orders.answer(ReserveStock, 'ok', { orderId });
     expect((await asked(AuthorisePayment, orderId)).payload).toMatchObject({
       amount: money(3_330),
