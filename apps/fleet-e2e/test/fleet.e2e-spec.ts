@@ -256,6 +256,25 @@ describe('a parcel', () => {
     expect(stock.body).toMatchObject({ onHand: 2, reserved: 0, ...levels });
   });
 
+  it('that is lost waits for a person, who gives the order up: the money goes back', async () => {
+    await api.stock('E2E-LOST', 2);
+    const placed = await api.place('E2E-LOST', 2, 'tok_ok', {}, 'carrier:lost');
+    const orderId = String(placed.body['orderId']);
+    const at = ['--data', fleet.dataDir];
+    await until(
+      async () =>
+        (await fleet.run('saga', 'list', '--status', 'parked', '--json', ...at)).stdout.includes(orderId),
+      { timeoutMs: 60_000, intervalMs: 250, describe: `the saga of ${orderId} is parked` },
+    );
+    expect((await api.order(orderId)).status).toBe('shipped');
+    const aborted = await fleet.run('saga', 'abort', orderId, '--reason', 'never found', ...at);
+    expect(aborted).toMatchObject({ code: 0 });
+    await api.becomes(orderId, 'cancelled');
+    await until(async () => (await api.order(orderId)).payment.refunded.amount === '25.00');
+    const stock = await api.send('GET', '/v1/stock/E2E-LOST');
+    expect(stock.body).toMatchObject({ onHand: 0, reserved: 0, shipped: 2, restocked: 0 });
+  });
+
   it('to somebody whom the carrier reaches late arrives', async () => {
     await api.stock('E2E-LATE', 1);
     const placed = await api.place('E2E-LATE', 1, 'tok_ok', {}, 'carrier:late');
