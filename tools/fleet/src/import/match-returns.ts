@@ -82,7 +82,7 @@ export function matchReturns(
       if (pieces === 0) continue;
       open -= pieces;
       const key = JSON.stringify([invoice, order.invoice]);
-      const draft = drafts.get(key) ?? { invoice, order, orderId, lines: new Map(), refundMinor: 0 };
+      const draft: Draft = drafts.get(key) ?? { invoice, order, orderId, lines: new Map(), refundMinor: 0 };
       draft.lines.set(sku, (draft.lines.get(sku) ?? 0) + pieces);
       draft.refundMinor += worthMinor;
       drafts.set(key, draft);
