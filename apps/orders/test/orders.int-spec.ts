@@ -5,6 +5,7 @@ import {
   DecideReview,
   FindOrder,
   OrderAwaitingReview,
+  OrderCancellationRefused,
   OrderCancelled,
   OrderCompleted,
   OrderConfirmed,
@@ -15,7 +16,12 @@ import {
 } from '@flotilla/contracts-orders';
 import { AuthorisePayment, CapturePayment } from '@flotilla/contracts-payments';
 import type { PayloadOf } from '@flotilla/contracts-protocol';
-import { CreateShipment, ShipmentDelivered, ShipmentDispatched } from '@flotilla/contracts-shipping';
+import {
+  CancelShipment,
+  CreateShipment,
+  ShipmentDelivered,
+  ShipmentDispatched,
+} from '@flotilla/contracts-shipping';
 import { newId } from '@flotilla/kernel';
 import { ConfigBucket } from '@flotilla/messaging';
 import { withMessageId } from '@flotilla/service';
@@ -69,6 +75,7 @@ const asked = <
     | typeof AuthorisePayment
     | typeof CapturePayment
     | typeof CreateShipment
+    | typeof CancelShipment
     | typeof ReleaseStock,
 >(
   type: M,
@@ -89,11 +96,7 @@ describe('an order', () => {
     });
 
     const reserve = await asked(ReserveStock, orderId);
-    expect(reserve.payload).toEqual({
-      orderId,
-      lines: [{ sku: 'A', quantity: 6 }],
-      holdMs: 1_800_000,
-    });
+    expect(reserve.payload).toEqual({ orderId, lines: [{ sku: 'A', quantity: 6 }], holdMs: 1_800_000 });
     await orders.answer(ReserveStock, 'ok', { orderId });
     expect((await asked(AuthorisePayment, orderId)).payload).toMatchObject({
       amount: money(3_330),
@@ -186,6 +189,42 @@ describe('an order', () => {
     expect(cancelled?.payload.reason).toBe('changed my mind');
     // Again: the same answer.
     expect(await orders.execute(new CancelOrder({ orderId }))).toEqual({ orderId, status: 'cancelled' });
+  });
+
+  it('handed over is not cancelled when the parcel has left: the customer is told, and it goes on', async () => {
+    const orderId = await place();
+    await asked(ReserveStock, orderId);
+    await orders.answer(ReserveStock, 'ok', { orderId });
+    await asked(AuthorisePayment, orderId);
+    await orders.answer(AuthorisePayment, 'ok', { paymentId: newId(), amount: money(3_330) });
+    await asked(CapturePayment, orderId);
+    await orders.answer(CapturePayment, 'ok', { captured: money(3_330) });
+    await asked(CreateShipment, orderId);
+    // Taken while the shipment is created, and decided when shipping has answered.
+    await expect(orders.execute(new CancelOrder({ orderId, reason: 'changed my mind' }))).resolves.toEqual({
+      orderId,
+      status: 'confirmed',
+    });
+    await orders.answer(CreateShipment, 'ok', { shipmentId: newId() });
+    await asked(CancelShipment, orderId);
+    await orders.answer(CancelShipment, 'refused', {
+      code: 'AlreadyDispatched',
+      message: 'it is dispatched',
+      data: { orderId, dispatchedAt: at },
+      retry: 'never',
+    });
+    const refused = await until(() =>
+      orders.events(OrderCancellationRefused).find(({ payload }) => payload.orderId === orderId),
+    );
+    expect(refused.payload).toMatchObject({ customerId: 'c-1', why: 'it is dispatched' });
+    await expect(orders.execute(new CancelOrder({ orderId, reason: 'please' }))).rejects.toMatchObject({
+      code: 'NotCancellable',
+      data: { status: 'confirmed', why: 'it is dispatched' },
+    });
+    await orders.publish(
+      new ShipmentDispatched({ ...shipment(orderId), trackingNumber: 'T-1', dispatchedAt: at }),
+    );
+    await becomes(orderId, 'shipped');
   });
 
   it('that is unknown cannot be found or cancelled', async () => {
