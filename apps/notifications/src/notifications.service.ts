@@ -1,5 +1,6 @@
 import { ListNotifications } from '@flotilla/contracts-notifications';
 import {
+  OrderCancellationRefused,
   OrderCancelled,
   OrderCompleted,
   OrderConfirmed,
@@ -25,6 +26,7 @@ export const notificationsService = defineService({
         OrderCompleted,
         OrderRejected,
         OrderCancelled,
+        OrderCancellationRefused,
         OrderReturnRequested,
         OrderReturned,
         OrderReturnClosed,

@@ -85,6 +85,15 @@ describe('without a mail server', () => {
     expect(`${message?.subject} ${message?.body}`).not.toMatch(/fraud|velocity|score/i);
   });
 
+  it('tells that a cancellation came too late, once', async () => {
+    const story = new OrderStory({ customerId: 'C-1', email: 'ada@example.com' });
+    for (const event of [story.placed(), story.cancellationRefused(), story.cancellationRefused()]) {
+      await notifications.publish(event);
+    }
+    const messages = await messagesOf(story, 2);
+    expect(messages.map(({ subject }) => subject)).toContain('Your order 536365 could not be cancelled');
+  });
+
   it('tells of each return of an order, once', async () => {
     const story = new OrderStory({ customerId: 'C-1', email: 'ada@example.com' });
     const [first, second] = [newId(), newId()];

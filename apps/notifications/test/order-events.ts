@@ -1,4 +1,5 @@
 import {
+  OrderCancellationRefused,
   OrderCancelled,
   OrderCompleted,
   OrderConfirmed,
@@ -53,6 +54,11 @@ export class OrderStory {
 
   cancelled(): OrderCancelled {
     return new OrderCancelled({ ...this.#fact(3), reason: 'customer request' });
+  }
+
+  cancellationRefused(): OrderCancellationRefused {
+    const { version: _, ...fact } = this.#fact(4);
+    return new OrderCancellationRefused({ ...fact, why: 'it is with the carrier' });
   }
 
   undeliverable(): OrderCancelled {

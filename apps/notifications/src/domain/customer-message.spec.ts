@@ -27,6 +27,7 @@ describe('a message to a customer', () => {
     { fact: 'cancelled', cause: 'undeliverable' },
     { fact: 'cancelled', cause: 'not-collected' },
     { fact: 'cancelled', cause: 'held-too-long' },
+    { fact: 'cancellation-refused' },
     { fact: 'return-requested', ...ofReturn },
     { fact: 'returned', ...ofReturn },
     { fact: 'return-closed', expired: true, ...ofReturn },

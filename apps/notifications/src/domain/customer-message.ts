@@ -12,6 +12,7 @@ export type CustomerFact =
   | { readonly fact: 'completed'; readonly total: Money }
   | { readonly fact: 'rejected'; readonly reason: RejectionReason }
   | { readonly fact: 'cancelled'; readonly cause?: CancellationCause }
+  | { readonly fact: 'cancellation-refused' }
   | ({ readonly fact: 'return-requested' } & ReturnFact)
   | ({ readonly fact: 'returned' } & ReturnFact)
   | ({ readonly fact: 'return-closed'; readonly expired: boolean } & ReturnFact);
@@ -100,6 +101,14 @@ export function writeMessage(orderName: string, told: CustomerFact): CustomerMes
         body: paragraphs(
           `Your order ${order} is cancelled.${told.cause ? ` ${whyCancelled[told.cause]}` : ''}`,
           'Whatever was charged for it goes back to where it came from.',
+        ),
+      };
+    case 'cancellation-refused':
+      return {
+        subject: `Your order ${order} could not be cancelled`,
+        body: paragraphs(
+          `You asked us to cancel your order ${order}. It was already with our carrier, and is on its way to you.`,
+          'You can send it back once it has arrived.',
         ),
       };
     case 'return-requested':

@@ -1,4 +1,5 @@
 import {
+  OrderCancellationRefused,
   OrderCancelled,
   OrderCompleted,
   OrderConfirmed,
@@ -21,7 +22,14 @@ import { DELIVERY_JOB } from '../jobs/deliver-messages.ts';
 
 type ReturnEvent = OrderReturnRequested | OrderReturned | OrderReturnClosed;
 type OrderEvent =
-  OrderPlaced | OrderConfirmed | OrderShipped | OrderCompleted | OrderRejected | OrderCancelled | ReturnEvent;
+  | OrderPlaced
+  | OrderConfirmed
+  | OrderShipped
+  | OrderCompleted
+  | OrderRejected
+  | OrderCancelled
+  | OrderCancellationRefused
+  | ReturnEvent;
 
 /** What the customer is told of a cancellation, by the code of its reason; nothing of any other. */
 const causes: Readonly<Record<string, CancellationCause>> = {
@@ -41,6 +49,7 @@ const causes: Readonly<Record<string, CancellationCause>> = {
   OrderCompleted,
   OrderRejected,
   OrderCancelled,
+  OrderCancellationRefused,
   OrderReturnRequested,
   OrderReturned,
   OrderReturnClosed,
@@ -95,6 +104,7 @@ function factOf(event: OrderEvent): CustomerFact {
     const cause = causes[event.payload.code ?? ''];
     return { fact: 'cancelled', ...(cause && { cause }) };
   }
+  if (event instanceof OrderCancellationRefused) return { fact: 'cancellation-refused' };
   const { returnId, lines, refund } = event.payload;
   const of = { returnId, lines: lines.map(({ sku, quantity }) => ({ name: sku, quantity })), refund };
   if (event instanceof OrderReturnRequested) return { fact: 'return-requested', ...of };
