@@ -35,6 +35,7 @@ import { Jobs } from './jobs.ts';
 import { OperatorCommands } from './operator-commands.ts';
 import { OutboxReconciliation } from './outbox-reconciliation.ts';
 import { OutgoingMessages } from './outgoing.ts';
+import { Projections } from './projections/projections.ts';
 import { SagaHost } from './sagas/saga-host.ts';
 import { SagaInbox } from './sagas/saga-inbox.ts';
 import { Sagas } from './sagas/sagas.ts';
@@ -170,8 +171,15 @@ function buses({ spec, config, clock, broker, metrics }: ServiceParts): Provider
         commands: CommandBus,
         queries: QueryBus,
         sagaHost: SagaHost | undefined,
-      ) => new CqrsBootstrap(manifest, handlers, commands, queries, sagaHost),
-      inject: [HandlerRegistry, CommandBus, QueryBus, { token: SagaHost, optional: true }],
+        projections: Projections | undefined,
+      ) => new CqrsBootstrap(manifest, handlers, commands, queries, sagaHost, projections),
+      inject: [
+        HandlerRegistry,
+        CommandBus,
+        QueryBus,
+        { token: SagaHost, optional: true },
+        { token: Projections, optional: true },
+      ],
     },
   ];
 }
@@ -233,6 +241,11 @@ function durable({ spec, config, broker, connection }: ServiceParts): FactoryPro
   return [
     ...(connection ? [reconciliation(connection)] : []),
     {
+      provide: Projections,
+      useFactory: (unitOfWork: UnitOfWork) => new Projections(spec.projections ?? [], unitOfWork),
+      inject: [UnitOfWork],
+    },
+    {
       provide: DurableConsumers,
       useFactory: (
         commands: CommandProcessor,
@@ -241,8 +254,9 @@ function durable({ spec, config, broker, connection }: ServiceParts): FactoryPro
         outgoing: OutgoingMessages,
         handling: Handling,
         inbox: SagaInbox,
+        projections: Projections,
       ) =>
-        new DurableConsumers(broker, commands, handlers, unitOfWork, outgoing, handling, inbox, {
+        new DurableConsumers(broker, commands, handlers, unitOfWork, outgoing, handling, inbox, projections, {
           manifest: spec.manifest,
           consume: {
             maxInFlight: config.maxInFlight,
@@ -251,7 +265,15 @@ function durable({ spec, config, broker, connection }: ServiceParts): FactoryPro
             isOutage,
           },
         }),
-      inject: [CommandProcessor, HandlerRegistry, UnitOfWork, OutgoingMessages, Handling, SagaInbox],
+      inject: [
+        CommandProcessor,
+        HandlerRegistry,
+        UnitOfWork,
+        OutgoingMessages,
+        Handling,
+        SagaInbox,
+        Projections,
+      ],
     },
     {
       provide: OperatorCommands,

@@ -21,6 +21,29 @@ export {
 // Its handlers
 export { Independent, Locks, OutsideUnitOfWork, Reaction, type LockNames } from './decorators.ts';
 export { currentDeadline, currentSignal } from './deadline.ts';
+export {
+  defineProjection,
+  on,
+  viewOf,
+  type Projecting,
+  type Projection,
+  type ProjectionSpec,
+} from './projections/projection.ts';
+export {
+  greatest,
+  key,
+  newest,
+  once,
+  version,
+  viewTable,
+  type ColumnType,
+  type MergeRule,
+  type ViewColumn,
+  type ViewColumns,
+  type ViewRow,
+  type ViewTable,
+} from './projections/view-table.ts';
+export type { ViewRows } from './projections/view-rows.ts';
 export { withMessageId } from './outgoing.ts';
 export { wasReplayed } from './cqrs/remote-calls.ts';
 export { Sagas, type Cancellation } from './sagas/sagas.ts';
@@ -54,3 +77,4 @@ export {
   UncleanStopError,
   UnlistedMessageError,
 } from './service.errors.ts';
+export { ProjectionDefinitionError } from './projections/projections.errors.ts';

@@ -1,6 +1,7 @@
 import type { ServiceManifest } from '@flotilla/contracts-protocol';
 import type { OnApplicationBootstrap } from '@nestjs/common';
 import type { CommandBus, QueryBus } from '@nestjs/cqrs';
+import type { Projections } from '../projections/projections.ts';
 import type { SagaHost } from '../sagas/saga-host.ts';
 import { ManifestMismatchError } from '../service.errors.ts';
 import type { HandlerRegistry } from './handler-registry.ts';
@@ -12,6 +13,7 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
   readonly #commands: CommandBus;
   readonly #queries: QueryBus;
   readonly #sagas: SagaHost | undefined;
+  readonly #projections: Projections | undefined;
 
   constructor(
     manifest: ServiceManifest,
@@ -19,19 +21,26 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
     commands: CommandBus,
     queries: QueryBus,
     sagas: SagaHost | undefined,
+    projections: Projections | undefined,
   ) {
     this.#manifest = manifest;
     this.#handlers = handlers;
     this.#commands = commands;
     this.#queries = queries;
     this.#sagas = sagas;
+    this.#projections = projections;
   }
 
   /** Throws {@link ManifestMismatchError} with everything that the manifest and the code say differently. */
   onApplicationBootstrap(): void {
     const problems = [
-      ...this.#handlers.explore(this.#manifest, this.#sagas?.reactions ?? new Set()),
+      ...this.#handlers.explore(
+        this.#manifest,
+        this.#sagas?.reactions ?? new Set(),
+        this.#projections?.reactions,
+      ),
       ...(this.#sagas?.mismatches(this.#manifest) ?? []),
+      ...(this.#projections?.mismatches(this.#manifest) ?? []),
     ];
     if (problems.length > 0) throw new ManifestMismatchError(this.#manifest.name, problems);
     this.#commands.register(this.#handlers.commandHandlers);

@@ -1,0 +1,5 @@
+import { orderView } from './order-view.ts';
+import { paymentView } from './payment-view.ts';
+
+/** Every view that this service keeps. */
+export const projections = [orderView, paymentView];
