@@ -180,7 +180,11 @@ describe('an order', () => {
     const cancelled = orders.events(OrderCancelled).find(({ payload }) => payload.orderId === orderId);
     expect(cancelled?.payload.reason).toBe('changed my mind');
     // Again: the same answer.
-    expect(await orders.execute(new CancelOrder({ orderId }))).toEqual({ orderId, status: 'cancelled' });
+    expect(await orders.execute(new CancelOrder({ orderId }))).toEqual({
+      orderId,
+      status: 'cancelled',
+      version: cancelled?.payload.version,
+    });
   });
 
   it('that is unknown cannot be found or cancelled', async () => {

@@ -1,5 +1,6 @@
 import { FlotillaModule } from '@flotilla/service';
 import { Module } from '@nestjs/common';
+import { OrderWaits } from './application/order-waits.ts';
 import { projections } from './application/projections/projections.ts';
 import { GetOrderHandler } from './application/queries/get-order.ts';
 import { GetTimelineHandler } from './application/queries/get-timeline.ts';
@@ -12,6 +13,6 @@ import { trackingService } from './tracking.service.ts';
   imports: [
     FlotillaModule.forService({ manifest: trackingService, migrations: trackingMigrations, projections }),
   ],
-  providers: [GetOrderHandler, ListOrdersHandler, GetTimelineHandler, OrderViewsRepository],
+  providers: [GetOrderHandler, ListOrdersHandler, GetTimelineHandler, OrderViewsRepository, OrderWaits],
 })
 export class TrackingModule {}

@@ -87,6 +87,7 @@ export class ChassisModule {
         Jobs,
         PolicyRegistry,
         ...(manifest.database ? [Sagas] : []),
+        ...(manifest.database ? [Sagas, Projections] : []),
       ],
     };
   }

@@ -43,7 +43,9 @@ export {
   type ViewRow,
   type ViewTable,
 } from './projections/view-table.ts';
+export { Projections } from './projections/projections.ts';
 export type { ViewRows } from './projections/view-rows.ts';
+export { ViewWaits, type ViewWaitsOptions, type Wanted } from './projections/view-waits.ts';
 export { withMessageId } from './outgoing.ts';
 export { wasReplayed } from './cqrs/remote-calls.ts';
 export { Sagas, type Cancellation } from './sagas/sagas.ts';

@@ -8,6 +8,13 @@ import type { Cursor } from '../domain/cursor.ts';
 /** An order without what only its own page shows. */
 export type OrderSummary = Omit<OrderView, 'lines' | 'timeline'>;
 
+/** A version of an order that somebody wants to see, of that customer if one is given. */
+export interface WantedOrder {
+  readonly id: string;
+  readonly version: number;
+  readonly customerId: string | undefined;
+}
+
 interface ViewRow {
   readonly order_id: string;
   readonly customer_id: string;
@@ -67,6 +74,25 @@ export class OrderViewsRepository {
     if (!row) return undefined;
     const timeline = row.timeline.map((entry) => toEntry({ ...entry, at: new Date(entry.at) }));
     return { ...toSummary(row), lines: row.lines, timeline: contiguous(timeline) };
+  }
+
+  /** Whether the views have those versions of the orders, and all before them. */
+  async reached(wanted: readonly WantedOrder[]): Promise<boolean[]> {
+    const rows = await this.unitOfWork.query<{ index: number }>(
+      `SELECT w.index
+       FROM json_to_recordset($1::json) AS w (index integer, id uuid, version bigint, customer text)
+       JOIN order_views v ON v.order_id = w.id AND v.version >= w.version
+                         AND (w.customer IS NULL OR v.customer_id = w.customer)
+       WHERE (SELECT count(*) FROM timeline_entries t
+              WHERE t.order_id = w.id AND t.position <= w.version) = w.version`,
+      [
+        JSON.stringify(
+          wanted.map(({ id, version, customerId }, index) => ({ index, id, version, customer: customerId })),
+        ),
+      ],
+    );
+    const reached = new Set(rows.map(({ index }) => index));
+    return wanted.map((_, index) => reached.has(index));
   }
 
   /** A page of orders, the newest first. */

@@ -5,6 +5,7 @@ import type { HandleEvent } from '../inbound/durable-consumers.ts';
 import { aboutOrder } from '../inbound/handling.ts';
 import type { Projection } from './projection.ts';
 import { ProjectionWriter } from './projection-writer.ts';
+import type { ViewRows } from './view-rows.ts';
 
 /** The projections of a service: each takes the events of the reaction that has its name. */
 export class Projections {
@@ -12,13 +13,22 @@ export class Projections {
   readonly reactions: ReadonlySet<string>;
   readonly #projections: readonly Projection[];
   readonly #writers = new Map<string, ProjectionWriter>();
+  readonly #listeners = new Map<string, ((rows: ViewRows) => void)[]>();
 
   constructor(projections: readonly Projection[], unitOfWork: UnitOfWork) {
     this.#projections = projections;
     this.reactions = new Set(projections.map(({ name }) => name));
     for (const projection of projections) {
-      this.#writers.set(projection.name, new ProjectionWriter(projection, unitOfWork));
+      const listeners: ((rows: ViewRows) => void)[] = [];
+      this.#listeners.set(projection.name, listeners);
+      const written = (rows: ViewRows): void => listeners.forEach((listener) => listener(rows));
+      this.#writers.set(projection.name, new ProjectionWriter(projection, unitOfWork, written));
     }
+  }
+
+  /** Has `listener` called, in this process, after each commit of the projection with what was written. */
+  onWritten({ name }: Projection, listener: (rows: ViewRows) => void): void {
+    this.#listeners.get(name)?.push(listener);
   }
 
   /** What the projections take and the manifest does not list, and the other way about; a line each. */
