@@ -8,8 +8,16 @@ let customer: string;
 beforeAll(async () => {
   gateway = await GatewayUnderTest.start();
   customer = await gateway.token('c-1');
-  await gateway.fakes.answer(PlaceOrder, ({ orderId }) => ({ orderId, status: 'pending' as const, version: 1 }));
-  await gateway.fakes.answer(CancelOrder, ({ orderId }) => ({ orderId, status: 'pending' as const, version: 3 }));
+  await gateway.fakes.answer(PlaceOrder, ({ orderId }) => ({
+    orderId,
+    status: 'pending' as const,
+    version: 1,
+  }));
+  await gateway.fakes.answer(CancelOrder, ({ orderId }) => ({
+    orderId,
+    status: 'pending' as const,
+    version: 3,
+  }));
   await gateway.fakes.answer(DecideReview, ({ orderId, decision }) => ({ orderId, decision, version: 4 }));
   await gateway.fakes.answer(ListOrders, () => ({ orders: [] }));
 });

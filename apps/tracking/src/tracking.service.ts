@@ -27,7 +27,8 @@ export const trackingService = defineService({
         OrderRejected,
         OrderCancelled,
       ],
+      replayable: true,
     },
-    'payment-view': { events: [PaymentAuthorised, PaymentCaptured, PaymentRefunded] },
+    'payment-view': { events: [PaymentAuthorised, PaymentCaptured, PaymentRefunded], replayable: true },
   },
 });

@@ -31,6 +31,7 @@ export {
   type NatsTls,
 } from './nats/connect-nats.ts';
 export type { PullOptions } from './nats/pull-loop.ts';
+export { streamReader, type StreamMessage, type StreamReader } from './nats/stream-reader.ts';
 export { streamView, type StreamState, type StreamView } from './nats/stream-view.ts';
 export { assertServerVersion, OLDEST_SERVER } from './nats/server-version.ts';
 

@@ -44,6 +44,8 @@ export function permissionsOf(
     for (const subject of [`$SRV.${verb}`, `$SRV.${verb}.${name}`, `$SRV.${verb}.${name}.*`])
       subscribe.add(subject);
   }
+  // What operators ask of it, and other services that build something again from its history.
+  subscribe.add(`ops.${name}.*`);
   for (const contract of contractsOf(manifest.answers)) subscribe.add(rpcSubject(contract));
   for (const contract of contractsOf(manifest.calls)) publish.add(rpcSubject(contract));
   for (const contract of contractsOf(manifest.sends)) publish.add(commandFilter(contract));
@@ -60,6 +62,13 @@ export function permissionsOf(
     published.add(replyStream(sender.name));
   }
   publish.add(`dlq.${name}.>`);
+  for (const { events, replayable } of Object.values(manifest.reacts)) {
+    if (replayable !== true) continue;
+    for (const { owner } of contractsOf(events)) {
+      publish.add(`$JS.API.DIRECT.GET.${eventStream(owner)}`);
+      publish.add(`ops.${owner}.history`);
+    }
+  }
 
   // Whether its streams and consumers are there, and whether what it published is still there.
   publish.add('$JS.API.INFO');
@@ -87,7 +96,7 @@ export function permissionsOf(
   };
 }
 
-/** What the user that operates dead letters may do: read, replay to any stream, and delete dead letters. */
+/** What the user that operates the fleet may do: ask services, and read, replay and delete dead letters. */
 export function operatorPermissions(user: string): BrokerPermissions {
   return {
     publish: {
@@ -95,6 +104,7 @@ export function operatorPermissions(user: string): BrokerPermissions {
         'cmd.>',
         'evt.>',
         'reply.>',
+        'ops.>',
         '$JS.API.INFO',
         '$JS.API.STREAM.INFO.*',
         '$JS.API.STREAM.NAMES',

@@ -1,3 +1,4 @@
+import { streamReader } from '@flotilla/messaging';
 import { HealthModule } from '@flotilla/observability/nest';
 import {
   Outbox,
@@ -18,6 +19,7 @@ import {
 } from '@nestjs/common';
 import { ModuleRef, ModulesContainer } from '@nestjs/core';
 import { CommandBus, EventBus, EventPublisher, QueryBus, UnhandledExceptionBus } from '@nestjs/cqrs';
+import { DataSource } from 'typeorm';
 import { CallPolicies } from './cqrs/call-policies.ts';
 import { CqrsBootstrap } from './cqrs/cqrs-bootstrap.ts';
 import { FleetCommandBus, FleetQueryBus, OutboxEventPublisher } from './cqrs/buses.ts';
@@ -36,6 +38,9 @@ import { OperatorCommands } from './operator-commands.ts';
 import { OutboxReconciliation } from './outbox-reconciliation.ts';
 import { OutgoingMessages } from './outgoing.ts';
 import { Projections } from './projections/projections.ts';
+import { HistoryClient, HistoryServer } from './projections/rebuild/history.ts';
+import { RebuildCommands } from './projections/rebuild/rebuild-commands.ts';
+import { Rebuilds } from './projections/rebuild/rebuilds.ts';
 import { SagaHost } from './sagas/saga-host.ts';
 import { SagaInbox } from './sagas/saga-inbox.ts';
 import { Sagas } from './sagas/sagas.ts';
@@ -86,7 +91,6 @@ export class ChassisModule {
         UnhandledExceptionBus,
         Jobs,
         PolicyRegistry,
-        ...(manifest.database ? [Sagas] : []),
         ...(manifest.database ? [Sagas, Projections] : []),
       ],
     };
@@ -238,9 +242,11 @@ function sagas({ spec, config, clock, metrics }: ServiceParts): FactoryProvider[
   ];
 }
 
-function durable({ spec, config, broker, connection }: ServiceParts): FactoryProvider[] {
+function durable(parts: ServiceParts): FactoryProvider[] {
+  const { spec, config, broker, connection } = parts;
   return [
     ...(connection ? [reconciliation(connection)] : []),
+    ...(connection && (spec.projections ?? []).length > 0 ? rebuilding(parts, connection) : []),
     {
       provide: Projections,
       useFactory: (unitOfWork: UnitOfWork) => new Projections(spec.projections ?? [], unitOfWork),
@@ -277,10 +283,41 @@ function durable({ spec, config, broker, connection }: ServiceParts): FactoryPro
       ],
     },
     {
+      provide: HistoryServer,
+      useFactory: (unitOfWork: UnitOfWork, outgoing: OutgoingMessages, handling: Handling) =>
+        new HistoryServer(spec.manifest.name, broker, unitOfWork, outgoing, handling),
+      inject: [UnitOfWork, OutgoingMessages, Handling],
+    },
+    {
       provide: OperatorCommands,
       useFactory: (host: SagaHost, unitOfWork: UnitOfWork, outgoing: OutgoingMessages, handling: Handling) =>
         new OperatorCommands(spec.manifest.name, broker, host, unitOfWork, outgoing, handling),
       inject: [SagaHost, UnitOfWork, OutgoingMessages, Handling],
+    },
+  ];
+}
+
+function rebuilding({ spec, broker, clock }: ServiceParts, connection: NatsConnection): FactoryProvider[] {
+  const { name } = spec.manifest;
+  return [
+    {
+      provide: Rebuilds,
+      useFactory: (dataSource: DataSource, jobs: Jobs) =>
+        new Rebuilds({
+          projections: spec.projections ?? [],
+          dataSource,
+          streams: streamReader(connection),
+          history: new HistoryClient(name, broker, clock),
+          jobs,
+          clock,
+        }),
+      inject: [DataSource, Jobs],
+    },
+    {
+      provide: RebuildCommands,
+      useFactory: (rebuilds: Rebuilds, outgoing: OutgoingMessages, handling: Handling) =>
+        new RebuildCommands(name, broker, rebuilds, outgoing, handling),
+      inject: [Rebuilds, OutgoingMessages, Handling],
     },
   ];
 }
@@ -304,6 +341,8 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
       consumers: DurableConsumers | undefined,
       sagaHost: SagaHost | undefined,
       operators: OperatorCommands | undefined,
+      history: HistoryServer | undefined,
+      rebuilds: RebuildCommands | undefined,
       database: PersistenceRuntime | undefined,
     ) =>
       new ServiceRuntime({
@@ -315,7 +354,11 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
         jobs,
         consumers,
         sagas: sagaHost,
-        operators: (spec.sagas ?? []).length > 0 ? operators : undefined,
+        operators: [
+          (spec.sagas ?? []).length > 0 ? operators : undefined,
+          manifest.publishes.length > 0 ? history : undefined,
+          rebuilds,
+        ].filter((each) => each !== undefined),
         flush: async (withinMs) => (await database?.flush(withinMs)) ?? true,
       }),
     inject: [
@@ -324,6 +367,8 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
       optional(DurableConsumers),
       optional(SagaHost),
       optional(OperatorCommands),
+      optional(HistoryServer),
+      optional(RebuildCommands),
       optional(PersistenceRuntime),
     ],
   };

@@ -5,7 +5,6 @@ import { Logger } from '@nestjs/common';
 import type { DurableConsumers } from './inbound/durable-consumers.ts';
 import type { RequestServer } from './inbound/request-server.ts';
 import type { Jobs } from './jobs.ts';
-import type { OperatorCommands } from './operator-commands.ts';
 import type { SagaHost } from './sagas/saga-host.ts';
 
 export interface ServiceRuntimeParts {
@@ -17,7 +16,8 @@ export interface ServiceRuntimeParts {
   /** Absent for a service without a database: it has nothing in which to remember what it handled. */
   readonly consumers: DurableConsumers | undefined;
   readonly sagas: SagaHost | undefined;
-  readonly operators: OperatorCommands | undefined;
+  /** What answers operators, and services that build something again. */
+  readonly operators: readonly { start(): Promise<Stoppable> }[];
   readonly jobs: Jobs;
   /** Waits until everything committed is published; false if `withinMs` was not enough. */
   readonly flush: (withinMs: number) => Promise<boolean>;
@@ -43,7 +43,7 @@ export class ServiceRuntime {
     const { manifest, version, broker, requests, consumers, sagas, operators, jobs } = this.#parts;
     // Answering comes first: what the consumers cause may ask this very service.
     this.#inbound.push(...(await requests.start(manifest.answers)));
-    if (operators) this.#inbound.push(await operators.start());
+    for (const each of operators) this.#inbound.push(await each.start());
     if (consumers) this.#inbound.push(...(await consumers.start()));
     sagas?.start(() => broker.health().jetstream && consumers?.repliesBehind !== true);
     jobs.start();

@@ -22,6 +22,7 @@ describe('the fleet command', () => {
           'saga',
           'serve',
           'status',
+          'tracking',
           'up',
         ],
         'verify',

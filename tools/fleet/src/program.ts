@@ -10,6 +10,7 @@ import { addProvision } from './commands/provision.ts';
 import { addSaga } from './commands/saga.ts';
 import { addServe } from './commands/serve.ts';
 import { addStatus } from './commands/status.ts';
+import { addTracking } from './commands/tracking.ts';
 import { addUp } from './commands/up.ts';
 import { addVerify } from './commands/verify.ts';
 import type { CommandContext } from './commands/shared.ts';
@@ -22,7 +23,7 @@ export function buildProgram(context: CommandContext): Command {
     .exitOverride();
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
-    ...[addImport, addVerify, addSaga, addDlq],
+    ...[addImport, addVerify, addSaga, addDlq, addTracking],
     ...[addMigrate, addProvision, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);

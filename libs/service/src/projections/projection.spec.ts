@@ -1,5 +1,7 @@
 import { defineCommand, defineEvent, defineService } from '@flotilla/contracts-protocol';
+import { decodeMessage } from '@flotilla/messaging';
 import type { UnitOfWork } from '@flotilla/persistence';
+import { Logger } from '@nestjs/common';
 import { z } from 'zod';
 import { defineProjection, on, viewOf } from './projection.ts';
 import { Projections } from './projections.ts';
@@ -83,6 +85,27 @@ describe('the projections of a service', () => {
 
   it('fit the manifest when each has the reaction of its name', () => {
     expect(mismatches({ 'thing-view': { events: [ThingMade, ThingUsed] } })).toEqual([]);
+  });
+
+  it('write an event although a listener fails', async () => {
+    Logger.overrideLogger(false);
+    const run = <T>(work: () => Promise<T>): Promise<T> => work();
+    const projections = new Projections([thingView], {
+      run,
+      query: () => Promise.resolve([]),
+    } as unknown as UnitOfWork);
+    const heard: number[] = [];
+    projections.onWritten(thingView, () => {
+      throw new Error('deaf');
+    });
+    projections.onWritten(thingView, (rows) => heard.push(rows.size));
+    const message = decodeMessage(
+      'evt.things.ThingMade.v1.1.a',
+      { 'ce-id': 'm', 'ce-type': 'things.ThingMade.v1' },
+      new TextEncoder().encode(JSON.stringify({ id: 'a', what: 'first' })),
+    );
+    await projections.handlerOf('thing-view')(message);
+    expect(heard).toEqual([1]);
   });
 
   it('say what does not fit', () => {

@@ -23,6 +23,16 @@ export interface ProjectionSpec {
   /** The tables it keeps, alone; in the order in which they are written. */
   readonly tables: readonly ViewTable[];
   readonly on: readonly Projecting[];
+  /**
+   * The table with one row for each event of an aggregate, and its column with the aggregate's version, which counts
+   * from 1: by it a rebuild finds aggregates whose first events are no longer anywhere.
+   */
+  readonly history?: ProjectionHistory;
+}
+
+export interface ProjectionHistory {
+  readonly table: ViewTable;
+  readonly column: string;
 }
 
 /** A view as code: which events it takes, and what each says of its tables. */
@@ -32,6 +42,7 @@ export interface Projection {
   readonly version: number;
   readonly tables: readonly ViewTable[];
   readonly events: readonly AnyMessageClass[];
+  readonly history: ProjectionHistory | undefined;
   /** The event of a contract type, projected; undefined for a type that it does not take. Throws on an invalid payload. */
   project(type: string, payload: unknown): { event: AnyMessage; rows: readonly ViewRow[] } | undefined;
 }
@@ -45,6 +56,12 @@ export function defineProjection(name: string, spec: ProjectionSpec): Projection
   }
   if (spec.tables.length === 0) problems.push('it keeps no table');
   if (spec.on.length === 0) problems.push('it takes no event');
+  const { history } = spec;
+  if (history !== undefined && !spec.tables.includes(history.table)) {
+    problems.push(`its history ${history.table.name} is not among its tables`);
+  } else if (history !== undefined && !history.table.keys.includes(history.column)) {
+    problems.push(`its history's column "${history.column}" is no key() of ${history.table.name}`);
+  }
   const byType = new Map<string, Projecting>();
   for (const projecting of spec.on) {
     const { kind, type } = projecting.type.contract;
@@ -61,6 +78,7 @@ export function defineProjection(name: string, spec: ProjectionSpec): Projection
     version: spec.version,
     tables,
     events: spec.on.map(({ type }) => type),
+    history,
     project(type, payload) {
       const projecting = byType.get(type);
       if (projecting === undefined) return undefined;

@@ -1,6 +1,8 @@
 import type { ServiceManifest } from '@flotilla/contracts-protocol';
+import { errorMessage } from '@flotilla/kernel';
 import { UnknownMessageError } from '@flotilla/messaging';
 import type { UnitOfWork } from '@flotilla/persistence';
+import { Logger } from '@nestjs/common';
 import type { HandleEvent } from '../inbound/durable-consumers.ts';
 import { aboutOrder } from '../inbound/handling.ts';
 import type { Projection } from './projection.ts';
@@ -11,6 +13,7 @@ import type { ViewRows } from './view-rows.ts';
 export class Projections {
   /** The reactions of the manifest whose events go to projections. */
   readonly reactions: ReadonlySet<string>;
+  readonly #logger = new Logger(Projections.name);
   readonly #projections: readonly Projection[];
   readonly #writers = new Map<string, ProjectionWriter>();
   readonly #listeners = new Map<string, ((rows: ViewRows) => void)[]>();
@@ -21,8 +24,17 @@ export class Projections {
     for (const projection of projections) {
       const listeners: ((rows: ViewRows) => void)[] = [];
       this.#listeners.set(projection.name, listeners);
-      const written = (rows: ViewRows): void => listeners.forEach((listener) => listener(rows));
+      const written = (rows: ViewRows): void => listeners.forEach((listener) => this.#tell(listener, rows));
       this.#writers.set(projection.name, new ProjectionWriter(projection, unitOfWork, written));
+    }
+  }
+
+  /** The events are written, whatever a listener makes of it. */
+  #tell(listener: (rows: ViewRows) => void, rows: ViewRows): void {
+    try {
+      listener(rows);
+    } catch (error) {
+      this.#logger.error({ msg: `A listener to a projection failed: ${errorMessage(error)}`, err: error });
     }
   }
 

@@ -94,13 +94,15 @@ export class ViewTable<R extends object = object> {
   }
 
   /**
-   * The statement that merges rows, a JSON array as `$1` with each key at most once, into a table of these columns.
+   * The statement that merges rows, each key at most once, into a table of these columns: those of a JSON array in
+   * `$1`, or those that `source`, the rest of a SELECT from its FROM on, finds.
    * Rows are locked in the order of their keys, so that replicas with the same rows wait for each other and do not
    * deadlock; a row of which nothing new is told is not written.
    */
-  mergeStatement(target = this.name): string {
+  mergeStatement(target = this.name, source?: string): string {
     const entries = Object.entries(this.columns);
     const names = entries.map(([column]) => column).join(', ');
+    const typed = entries.map(([column, { type }]) => `${column} ${type}`).join(', ');
     const newer = `known.${this.#versionColumn} < excluded.${this.#versionColumn}`;
     const assignments: string[] = [];
     const news = new Set<string>();
@@ -122,9 +124,7 @@ export class ViewTable<R extends object = object> {
     }
     return [
       `INSERT INTO ${target} AS known (${names})`,
-      `SELECT ${names} FROM json_to_recordset($1::json) AS told (${entries
-        .map(([column, { type }]) => `${column} ${type}`)
-        .join(', ')})`,
+      `SELECT ${names} ${source ?? `FROM json_to_recordset($1::json) AS told (${typed})`}`,
       `ORDER BY ${this.keys.join(', ')}`,
       assignments.length === 0
         ? `ON CONFLICT (${this.keys.join(', ')}) DO NOTHING`

@@ -1,4 +1,4 @@
-import { runWithContext } from '@flotilla/observability';
+import { currentContext, runWithContext } from '@flotilla/observability';
 import { ManualClock } from '@flotilla/testing';
 import { ViewWaits } from './view-waits.ts';
 
@@ -93,6 +93,25 @@ describe('readers of a view', () => {
     await settled();
     await clock.advance(500);
     expect(await waiting).toBe(false);
+  });
+
+  it('ask without a deadline: the query serves others too', async () => {
+    const deadlines: unknown[] = [];
+    waits = new ViewWaits<VersionOf>({
+      clock,
+      maxWaiting: 3,
+      reached: (wanted) => {
+        deadlines.push(currentContext()?.deadline);
+        return Promise.resolve(wanted.map(() => deadlines.length > 1));
+      },
+    });
+    const waiting = runWithContext({ deadline: clock.now() + 60_000 }, () =>
+      waits.caughtUp([{ id: 'a', version: 1 }], 2_000),
+    );
+    await settled();
+    await clock.advance(100);
+    expect(await waiting).toBe(true);
+    expect(deadlines).toEqual([undefined, undefined]);
   });
 
   it('are told at once when too many wait', async () => {

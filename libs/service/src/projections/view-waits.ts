@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Clock, TimerHandle } from '@flotilla/kernel';
 import { currentContext } from '@flotilla/observability';
 
@@ -33,6 +34,8 @@ interface Waiting<W> {
 export class ViewWaits<W extends Wanted> {
   readonly #options: ViewWaitsOptions<W>;
   readonly #waiting = new Set<Waiting<W>>();
+  /** One query serves many readers: it has nobody's deadline and belongs to nobody's trace. */
+  readonly #inOwnContext = AsyncLocalStorage.snapshot();
   /** The ids of which there is news. */
   #due: Set<string> | 'all' = new Set();
   #checking = false;
@@ -84,7 +87,7 @@ export class ViewWaits<W extends Wanted> {
     else if (this.#due !== 'all') this.#due.add(id);
     if (this.#checking) return;
     this.#checking = true;
-    queueMicrotask(() => void this.#checkAll());
+    queueMicrotask(() => this.#inOwnContext(() => void this.#checkAll()));
   }
 
   async #checkAll(): Promise<void> {

@@ -20,23 +20,45 @@ export class OperationFailedError extends FlotillaError {
 
 const ANSWER_WITHIN_MS = 10_000;
 
+/** What an operator asks of a service. */
+export interface OperatorRequest {
+  /** The last part of the subject: `ops.<service>.<topic>`. */
+  readonly topic: string;
+  /** What is asked for, in the words of an error. */
+  readonly what: string;
+  readonly action: string;
+  /** What it is about; default: nothing in particular. */
+  readonly key?: string;
+  readonly body: object;
+}
+
 /** Has the service that runs a saga do something with it, in a unit of work of its own; returns its answer. */
-export async function askOwner(access: NatsAccess, service: string, order: SagaOrder): Promise<unknown> {
-  const what = `${order.action} of saga ${order.saga} of ${order.id}`;
-  const connection = await connectNats({ ...access, name: 'fleet saga' });
+export function askOwner(access: NatsAccess, service: string, order: SagaOrder): Promise<unknown> {
+  const { action, saga, id } = order;
+  const what = `${action} of saga ${saga} of ${id}`;
+  return askService(access, service, { topic: 'saga', what, action, key: id, body: order });
+}
+
+/** Asks a service as an operator; returns its answer. Throws {@link OperationFailedError}. */
+export async function askService(
+  access: NatsAccess,
+  service: string,
+  { topic, what, action, key, body: order }: OperatorRequest,
+): Promise<unknown> {
+  const connection = await connectNats({ ...access, name: `fleet ${topic}` });
   try {
     const id = newId();
     const headers = natsHeaders();
     const envelope = encodeEnvelope({
       id,
-      type: `ops.saga.${order.action}`,
+      type: `ops.${topic}.${action}`,
       source: 'fleet',
       time: new Date().toISOString(),
-      subject: order.id,
+      subject: key ?? id,
       correlationId: id,
     });
     for (const [name, value] of Object.entries(envelope)) headers.set(name, value);
-    const reply = await connection.request(`ops.${service}.saga`, JSON.stringify(order), {
+    const reply = await connection.request(`ops.${service}.${topic}`, JSON.stringify(order), {
       headers,
       timeout: ANSWER_WITHIN_MS,
     });

@@ -17,6 +17,7 @@ import { orderViews, timelineEntries } from '../../persistence/view-tables.ts';
 export const orderView = defineProjection('order-view', {
   version: 1,
   tables: [orderViews, timelineEntries],
+  history: { table: timelineEntries, column: 'position' },
   on: [
     on(OrderPlaced, (event) => {
       const { at, reference, lines, total, shipTo } = event.payload;
