@@ -18,6 +18,7 @@ beforeAll(async () => {
     ORDERS_SCREENING_DENIED_CUSTOMERS: 'c-barred',
     ORDERS_SCREENING_REVIEW_QUANTITY_ABOVE: '500',
     SHIPPING_DISPATCH_DELAY_MS: '300',
+    SHIPPING_RETRY_INITIAL_MS: '100',
   });
   api = await Api.login(fleet.apiUrl);
 });
@@ -178,6 +179,87 @@ describe('an order', () => {
     const other = await api.place('E2E-TWICE', 2, 'tok_ok', key);
     expect(other.status).toBe(422);
     await api.becomes(answers[0]?.body['orderId'], 'completed');
+  });
+});
+
+describe('a return', () => {
+  const stockOf = async (sku: string) => (await api.send('GET', `/v1/stock/${sku}`)).body;
+  const ended = (orderId: unknown, returnId: unknown) =>
+    until(
+      async () => {
+        const { body } = await api.send('GET', `/v1/orders/${String(orderId)}/returns/${String(returnId)}`);
+        return body['status'] === 'completed' ? body : undefined;
+      },
+      { timeoutMs: 60_000, intervalMs: 50, describe: `return ${String(returnId)} is completed` },
+    );
+
+  it('brings goods back to the shelf and money to the customer, and is seen everywhere', async () => {
+    await api.stock('E2E-RETURN', 5);
+    const placed = await api.place('E2E-RETURN', 3);
+    const { orderId } = placed.body;
+    await api.becomes(orderId, 'completed');
+    const path = `/v1/orders/${String(orderId)}/returns`;
+    const key = { 'idempotency-key': newId() };
+    const wanted = {
+      lines: [
+        { sku: 'E2E-RETURN', quantity: 1 },
+        { sku: 'E2E-RETURN', quantity: 1, damaged: true },
+      ],
+    };
+    const answers = await Promise.all([1, 2, 3].map(() => api.send('POST', path, wanted, key)));
+    expect(answers.map(({ status }) => status)).toEqual([202, 202, 202]);
+    const returnId = answers[0]?.body['returnId'];
+    expect(await ended(orderId, returnId)).toMatchObject({ refund: { amount: '25.00' } });
+    expect(await stockOf('E2E-RETURN')).toMatchObject({ onHand: 3, shipped: 3, restocked: 1 });
+
+    const order = await until(async () => {
+      const shown = await api.order(orderId);
+      return shown.payment.refunded.amount === '25.00' && shown.lines[0]?.returned === 2 && shown;
+    });
+    expect(order).toMatchObject({ status: 'completed', returns: [{ returnId, status: 'completed' }] });
+    expect(order.timeline.slice(-2).map(({ event }) => event)).toEqual([
+      'OrderReturnRequested',
+      'OrderReturned',
+    ]);
+    const tooMuch = await api.send('POST', path, { lines: [{ sku: 'E2E-RETURN', quantity: 2 }] });
+    expect(tooMuch.status).toBe(409);
+    expect(tooMuch.body).toMatchObject({ data: { reason: 'exceeds_delivered' } });
+    const rest = await api.send('POST', path, { lines: [{ sku: 'E2E-RETURN', quantity: 1 }] });
+    await ended(orderId, rest.body['returnId']);
+    await until(async () => (await api.order(orderId)).payment.refunded.amount === '37.50');
+  });
+
+  it('of an order that is not completed is refused', async () => {
+    await api.stock('E2E-EARLY', 1);
+    const placed = await api.place('E2E-EARLY', 1);
+    const early = await api.send('POST', `/v1/orders/${String(placed.body['orderId'])}/returns`, {
+      lines: [{ sku: 'E2E-EARLY', quantity: 1 }],
+    });
+    expect(early.status).toBe(409);
+    expect(early.body).toMatchObject({ data: { reason: 'not_completed' } });
+    await api.becomes(placed.body['orderId'], 'completed');
+  });
+});
+
+describe('a parcel', () => {
+  it.each([
+    ['carrier:no-collection', 'the carrier did not collect it', { shipped: 0, restocked: 0 }],
+    ['carrier:undeliverable', 'nobody could be found at the address', { shipped: 2, restocked: 2 }],
+  ])('to %s never arrives: stock and money go back', async (name, why, levels) => {
+    const sku = `E2E-${name.replace(':', '-').toUpperCase()}`;
+    await api.stock(sku, 2);
+    const placed = await api.place(sku, 2, 'tok_ok', {}, name);
+    const order = await api.becomes(placed.body['orderId'], 'cancelled');
+    expect(order.timeline.at(-1)).toMatchObject({ event: 'OrderCancelled', detail: why });
+    await until(async () => (await api.order(order.orderId)).payment.refunded.amount === '25.00');
+    const stock = await api.send('GET', `/v1/stock/${sku}`);
+    expect(stock.body).toMatchObject({ onHand: 2, reserved: 0, ...levels });
+  });
+
+  it('to somebody whom the carrier reaches late arrives', async () => {
+    await api.stock('E2E-LATE', 1);
+    const placed = await api.place('E2E-LATE', 1, 'tok_ok', {}, 'carrier:late');
+    await api.becomes(placed.body['orderId'], 'completed');
   });
 });
 

@@ -6,6 +6,7 @@ import { RunningFleet, type CommandResult } from './support/running-fleet.ts';
 const INVOICES = 250;
 const file = retailFile(INVOICES);
 const gross = (file.grossMinor / 100).toFixed(2);
+const returned = (file.returnedMinor / 100).toFixed(2);
 
 let fleet: RunningFleet;
 let csv: string;
@@ -29,6 +30,7 @@ interface Summary {
   };
   readonly grossPlaced: { readonly amount: string };
   readonly captured: { readonly amount: string };
+  readonly returns: { readonly refunded: { readonly amount: string } };
 }
 
 const summaryOf = (result: CommandResult): Summary => {
@@ -54,11 +56,12 @@ describe('an import, while services are killed', () => {
     ]) {
       await fleet.killService(service);
     }
-    const { orders, grossPlaced, captured } = summaryOf(await importing);
+    const { orders, grossPlaced, captured, returns } = summaryOf(await importing);
     // A request that was answered by a service which died is repeated, and may be a replay already.
     expect(orders.placedNew + orders.replayed).toBe(INVOICES);
     expect(orders.byStatus).toEqual({ completed: INVOICES });
     expect([grossPlaced.amount, captured.amount]).toEqual([gross, gross]);
+    expect(returns.refunded.amount).toBe(returned);
     expect(await verify()).toMatchObject({ code: 0 });
   });
 
@@ -80,9 +83,9 @@ describe('Ctrl-C of the whole fleet in the middle of an import', () => {
     const imported = await importing;
     // The import outlasted the restart, or gave up and is simply run again.
     const completed = imported.code === 0 ? imported : await importFile(second);
-    const { orders, captured } = summaryOf(completed);
+    const { orders, captured, returns } = summaryOf(completed);
     expect(orders.placedNew + orders.replayed).toBe(INVOICES);
-    expect(captured.amount).toBe(gross);
+    expect([captured.amount, returns.refunded.amount]).toEqual([gross, returned]);
     expect(await verify()).toMatchObject({ code: 0 });
   });
 });

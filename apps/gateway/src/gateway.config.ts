@@ -1,4 +1,4 @@
-import { defineConfig, setting } from '@flotilla/service';
+import { defineConfig, setting } from '@flotilla/service/config';
 import { z } from 'zod';
 
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
@@ -50,12 +50,14 @@ export class GatewayConfig extends defineConfig({
     env: 'RATE_LIMIT_MAX',
     schema: z.coerce.number().int().positive(),
     default: 1_000,
+    dynamic: true,
     doc: 'requests that one caller (token subject, else address) may make per window; more are answered 429',
   }),
   rateLimitWindowMs: setting({
     env: 'RATE_LIMIT_WINDOW_MS',
     schema: z.coerce.number().int().min(100),
     default: 1_000,
+    dynamic: true,
     doc: 'the window of RATE_LIMIT_MAX, milliseconds',
   }),
   requestDeadlineMs: setting({

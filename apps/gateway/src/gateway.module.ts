@@ -16,11 +16,14 @@ import { OrderEventsController } from './http/order-events.controller.ts';
 import { OrdersController } from './http/orders.controller.ts';
 import { Placement } from './http/placement.ts';
 import { ProblemFilter } from './http/problem.filter.ts';
+import { ReturnsController } from './http/returns.controller.ts';
 import { StockController } from './http/stock.controller.ts';
 import { TrackedOrders } from './http/tracked-orders.ts';
 
 /** How long the catalogue is shown as it was when it does not answer; orders are priced by their own service. */
 const CATALOGUE_STALE_MS = 5 * 60_000;
+/** Who looks at products shall not wait long for what the gateway could show from memory. */
+const CATALOGUE_PATIENCE = { attempts: 2, attemptTimeoutMs: 1_000 };
 
 @Module({
   imports: [
@@ -28,12 +31,25 @@ const CATALOGUE_STALE_MS = 5 * 60_000;
       manifest: gatewayService,
       http: configureHttp,
       callPolicies: [
-        callPolicy(GetProduct, { fallback: { lastAnswersMs: CATALOGUE_STALE_MS, maxEntries: 5_000 } }),
-        callPolicy(ListProducts, { fallback: { lastAnswersMs: CATALOGUE_STALE_MS, maxEntries: 500 } }),
+        callPolicy(GetProduct, {
+          ...CATALOGUE_PATIENCE,
+          fallback: { lastAnswersMs: CATALOGUE_STALE_MS, maxEntries: 5_000 },
+        }),
+        callPolicy(ListProducts, {
+          ...CATALOGUE_PATIENCE,
+          fallback: { lastAnswersMs: CATALOGUE_STALE_MS, maxEntries: 500 },
+        }),
       ],
     }),
   ],
-  controllers: [OrdersController, OrderEventsController, CatalogController, StockController, AuthController],
+  controllers: [
+    OrdersController,
+    OrderEventsController,
+    ReturnsController,
+    CatalogController,
+    StockController,
+    AuthController,
+  ],
   providers: [
     {
       provide: EmbeddedIssuer,

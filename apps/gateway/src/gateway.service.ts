@@ -1,7 +1,14 @@
 import { DefineProduct, GetProduct, GetProducts, ListProducts } from '@flotilla/contracts-catalog';
 import { GetStock, ReceiveStock } from '@flotilla/contracts-inventory';
 import { ListNotifications } from '@flotilla/contracts-notifications';
-import { CancelOrder, DecideReview, FindOrder, PlaceOrder } from '@flotilla/contracts-orders';
+import {
+  CancelOrder,
+  DecideReview,
+  FindOrder,
+  ListReturns,
+  PlaceOrder,
+  RequestReturn,
+} from '@flotilla/contracts-orders';
 import { defineService } from '@flotilla/contracts-protocol';
 import { GetOrder, GetTimeline, ListOrders } from '@flotilla/contracts-tracking';
 
@@ -13,6 +20,8 @@ export const gatewayService = defineService({
     CancelOrder,
     DecideReview,
     FindOrder,
+    RequestReturn,
+    ListReturns,
     GetOrder,
     ListOrders,
     GetTimeline,

@@ -85,7 +85,10 @@ describe('the catalogue', () => {
 describe('stock', () => {
   it('is shown', async () => {
     const { status, body } = await gateway.call('GET', '/v1/stock/LAMP', { token: operator });
-    expect([status, body]).toEqual([200, { sku: 'LAMP', onHand: 10, reserved: 0, shipped: 0, received: 10 }]);
+    expect([status, body]).toEqual([
+      200,
+      { sku: 'LAMP', onHand: 10, reserved: 0, shipped: 0, received: 10, restocked: 0 },
+    ]);
     expect((await gateway.call('GET', '/v1/stock/NOPE', { token: operator })).body).toEqual(
       aProblem(404, 'sku-not-found', { data: { sku: 'NOPE' } }),
     );

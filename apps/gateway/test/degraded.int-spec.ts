@@ -37,6 +37,11 @@ describe('the catalogue when it is away', () => {
     const unseen = await gateway.call('GET', '/v1/products/POST');
     expect([unseen.status, unseen.body]).toEqual([503, aProblem(503, 'service-unavailable')]);
 
+    // Hanging is as bad as being away.
+    await gateway.fakes.answer(GetProduct, () => new Promise<never>(() => undefined));
+    const hanging = await gateway.call('GET', '/v1/products/LAMP');
+    expect([hanging.headers.get('warning'), hanging.body]).toEqual(['110 - "Response is Stale"', fresh.body]);
+
     await gateway.fleet.start();
     await until(
       async () => (await gateway.call('GET', '/v1/products/LAMP')).headers.get('warning') === null,

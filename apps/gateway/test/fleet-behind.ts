@@ -12,8 +12,11 @@ import {
   DecideReview,
   FindOrder,
   isTerminal,
+  ListReturns,
   OrderPlaced,
   PlaceOrder,
+  RequestReturn,
+  type OrderReturn,
   type OrderStatus,
 } from '@flotilla/contracts-orders';
 import { eventSubject, type PayloadOf } from '@flotilla/contracts-protocol';
@@ -37,6 +40,7 @@ const eventOf: Readonly<Record<OrderStatus, string>> = {
 export class FleetBehind {
   readonly products = new Map<string, ProductView>();
   readonly orders = new Map<string, OrderView>();
+  readonly returns = new Map<string, OrderReturn[]>();
   readonly #fakes: FakeServices;
 
   constructor(fakes: FakeServices) {
@@ -73,7 +77,14 @@ export class FleetBehind {
     await this.#startOrders();
     await this.#startTracking();
     await this.#startCatalogue();
-    const levels = (sku: string) => ({ sku, onHand: 10, reserved: 0, shipped: 0, received: 10 });
+    const levels = (sku: string) => ({
+      sku,
+      onHand: 10,
+      reserved: 0,
+      shipped: 0,
+      received: 10,
+      restocked: 0,
+    });
     await this.#fakes.answer(ReceiveStock, ({ sku, quantity }) => {
       if (this.products.get(sku)?.kind === 'charge') throw ReceiveStock.failure('NotStocked', { sku });
       return { ...levels(sku), onHand: quantity, received: quantity };
@@ -120,6 +131,32 @@ export class FleetBehind {
       }
       return { orderId, status: order.status };
     });
+    await this.#fakes.answer(RequestReturn, ({ orderId, returnId, lines, reason }) => {
+      const { status } = this.#order(orderId);
+      if (status !== 'completed') {
+        const refusal = { reason: 'not_completed' as const, status, lines: [] };
+        throw RequestReturn.failure('NotReturnable', refusal, `The order is ${status}`);
+      }
+      const refund = pounds(lines.reduce((sum, { quantity }) => sum + quantity * 255, 0));
+      this.returns.set(orderId, [
+        ...(this.returns.get(orderId) ?? []),
+        {
+          returnId,
+          status: 'requested',
+          lines: lines.map((line) => ({ ...line, unitPriceMinor: 255 })),
+          refund,
+          reason,
+          requestedAt: AT,
+          updatedAt: AT,
+        },
+      ]);
+      return { orderId, returnId, status: 'requested' as const };
+    });
+    await this.#fakes.answer(ListReturns, ({ orderId }) => {
+      const order = this.orders.get(orderId);
+      if (!order) throw ListReturns.failure('OrderNotFound', { orderId });
+      return { orderId, customerId: order.customerId, returns: this.returns.get(orderId) ?? [] };
+    });
     await this.#fakes.answer(DecideReview, ({ orderId, decision }) => {
       const { status } = this.#order(orderId);
       if (status !== 'awaiting_review') throw DecideReview.failure('NotAwaitingReview', { status });
@@ -150,7 +187,9 @@ export class FleetBehind {
           (customerId === undefined || order.customerId === customerId) &&
           (status === undefined || order.status === status),
       );
-      const orders = found.slice(0, limit).map(({ lines: _lines, timeline: _timeline, ...order }) => order);
+      const orders = found
+        .slice(0, limit)
+        .map(({ lines: _lines, timeline: _timeline, returns: _returns, ...order }) => order);
       return { orders, ...(found.length > orders.length && { nextCursor: 'next' }) };
     });
   }

@@ -1,3 +1,6 @@
+import { ConfigBucket } from '@flotilla/messaging';
+import { until } from '@flotilla/testing';
+import { GatewayConfig } from '../src/gateway.config.ts';
 import { anOrder, aProblem, GatewayUnderTest } from './gateway-under-test.ts';
 
 const MAX = 5;
@@ -51,5 +54,22 @@ describe('the rate limit', () => {
     expect(new Set(await repeat(MAX + 1, () => gateway.call('GET', '/health/live')))).toEqual(new Set([200]));
     expect((await gateway.call('GET', '/metrics')).status).toBe(200);
     expect((await gateway.call('GET', '/health/ready')).status).toBe(200);
+  });
+
+  it('follows its setting without a restart, in both directions', async () => {
+    const token = await gateway.token();
+    const bucket = new ConfigBucket(gateway.service.broker.connection);
+    const config = gateway.service.get<GatewayConfig>(GatewayConfig);
+    const limit = async (max: number): Promise<void> => {
+      const { revision = 0 } = (await bucket.read('gateway', 'rateLimitMax')) ?? {};
+      await bucket.set('gateway', 'rateLimitMax', String(max), { by: 'ada', after: revision });
+      await until(() => config.rateLimitMax === max);
+    };
+    await repeat(MAX, () => list(token));
+    expect((await list(token)).status).toBe(429);
+    await limit(100);
+    expect((await list(token)).status).toBe(200);
+    await limit(2);
+    expect((await list(token)).status).toBe(429);
   });
 });

@@ -78,6 +78,7 @@ describe('receiving stock', () => {
       reserved: 0,
       shipped: 0,
       received: 5,
+      restocked: 0,
     });
     expect(await inventory.execute(new ReceiveStock({ sku, quantity: 7 }))).toMatchObject({
       onHand: 12,

@@ -5,6 +5,9 @@ import {
   OrderConfirmed,
   OrderPlaced,
   OrderRejected,
+  OrderReturnClosed,
+  OrderReturned,
+  OrderReturnRequested,
   OrderShipped,
 } from '@flotilla/contracts-orders';
 import { defineService } from '@flotilla/contracts-protocol';
@@ -15,7 +18,17 @@ export const notificationsService = defineService({
   handles: [ListNotifications],
   reacts: {
     'customer-messages': {
-      events: [OrderPlaced, OrderConfirmed, OrderShipped, OrderCompleted, OrderRejected, OrderCancelled],
+      events: [
+        OrderPlaced,
+        OrderConfirmed,
+        OrderShipped,
+        OrderCompleted,
+        OrderRejected,
+        OrderCancelled,
+        OrderReturnRequested,
+        OrderReturned,
+        OrderReturnClosed,
+      ],
     },
   },
 });

@@ -85,6 +85,41 @@ describe('without a mail server', () => {
     expect(`${message?.subject} ${message?.body}`).not.toMatch(/fraud|velocity|score/i);
   });
 
+  it('tells of each return of an order, once', async () => {
+    const story = new OrderStory({ customerId: 'C-1', email: 'ada@example.com' });
+    const [first, second] = [newId(), newId()];
+    const events = [
+      story.placed(),
+      story.returnRequested(first),
+      story.returned(first),
+      story.returned(first),
+      story.returnRequested(second),
+      story.returnExpired(second),
+    ];
+    const ids = events.map(() => newId());
+    for (const [at, event] of events.entries()) {
+      await notifications.publish(event, { id: ids[at] ?? '' });
+    }
+    await handled(ids);
+    const messages = await messagesOf(story, 5);
+    expect(messages.map(({ subject }) => subject)).toEqual([
+      'We have received your order 536365',
+      'Your return of order 536365',
+      'Your return of order 536365 is here',
+      'Your return of order 536365',
+      'Your return of order 536365 is closed',
+    ]);
+    expect(messages[2]?.body).toContain('Paid back: 5.10 GBP');
+    expect(messages[4]?.body).toContain('it has not come');
+  });
+
+  it('says why an order was cancelled that its customer wanted', async () => {
+    const story = new OrderStory({ customerId: 'C-1' });
+    await notifications.publish(story.undeliverable());
+    const [message] = await messagesOf(story, 1);
+    expect(message?.body).toContain('could not be delivered, and has come back to us');
+  });
+
   it('knows nothing about other orders', async () => {
     expect(await notifications.query(new ListNotifications({ orderId: newId() }))).toEqual({
       notifications: [],

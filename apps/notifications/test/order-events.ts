@@ -4,6 +4,9 @@ import {
   OrderConfirmed,
   OrderPlaced,
   OrderRejected,
+  OrderReturnClosed,
+  OrderReturned,
+  OrderReturnRequested,
   OrderShipped,
 } from '@flotilla/contracts-orders';
 import { newId } from '@flotilla/kernel';
@@ -52,7 +55,36 @@ export class OrderStory {
     return new OrderCancelled({ ...this.#fact(3), reason: 'customer request' });
   }
 
+  undeliverable(): OrderCancelled {
+    return new OrderCancelled({ ...this.#fact(4), reason: 'nobody at the address', code: 'undeliverable' });
+  }
+
+  returnRequested(returnId: string): OrderReturnRequested {
+    return new OrderReturnRequested({ ...this.#fact(5), ...ofReturn(returnId) });
+  }
+
+  returned(returnId: string): OrderReturned {
+    return new OrderReturned({ ...this.#fact(6), ...ofReturn(returnId) });
+  }
+
+  returnExpired(returnId: string): OrderReturnClosed {
+    return new OrderReturnClosed({
+      ...this.#fact(6),
+      ...ofReturn(returnId),
+      outcome: 'expired',
+      detail: 'the goods did not come back in time',
+    });
+  }
+
   #fact(version: number): { orderId: string; customerId: string; version: number; at: string } {
     return { orderId: this.orderId, customerId: this.customerId, version, at: new Date().toISOString() };
   }
+}
+
+function ofReturn(returnId: string) {
+  return {
+    returnId,
+    lines: [{ sku: '85123A', quantity: 2, unitPriceMinor: 255, damaged: false }],
+    refund: { amountMinor: 510, currency: 'GBP' },
+  };
 }

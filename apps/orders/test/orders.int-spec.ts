@@ -17,6 +17,7 @@ import { AuthorisePayment, CapturePayment } from '@flotilla/contracts-payments';
 import type { PayloadOf } from '@flotilla/contracts-protocol';
 import { CreateShipment, ShipmentDelivered, ShipmentDispatched } from '@flotilla/contracts-shipping';
 import { newId } from '@flotilla/kernel';
+import { ConfigBucket } from '@flotilla/messaging';
 import { withMessageId } from '@flotilla/service';
 import { startTestService, type TestService } from '@flotilla/service/testing';
 import { until } from '@flotilla/testing';
@@ -206,6 +207,24 @@ describe('an order', () => {
       orders.execute(new DecideReview({ orderId, decision: 'reject', reviewer: 'Grace' })),
     ).rejects.toMatchObject({ code: 'NotAwaitingReview' });
   });
+});
+
+it('the threshold for a review changes without a restart, for orders placed from then on', async () => {
+  const thresholdOf = async (orderId: string): Promise<number | undefined> => {
+    const [saga] = await orders.sql<{ data: { reviewAboveMinor: number } }>(
+      'SELECT data FROM saga_instances WHERE id = $1',
+      [orderId],
+    );
+    return saga?.data.reviewAboveMinor;
+  };
+  const before = await place();
+  const config = orders.get<OrdersConfig>(OrdersConfig);
+  await new ConfigBucket(orders.broker.connection).set('orders', 'reviewAboveMinor', '100', {
+    by: 'ada',
+    after: 0,
+  });
+  await until(() => config.reviewAboveMinor === 100);
+  expect([await thresholdOf(before), await thresholdOf(await place())]).toEqual([50_000, 100]);
 });
 
 describe('the copy of the catalogue', () => {

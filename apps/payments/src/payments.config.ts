@@ -1,4 +1,4 @@
-import { defineConfig, setting } from '@flotilla/service';
+import { defineConfig, setting } from '@flotilla/service/config';
 import { z } from 'zod';
 
 const milliseconds = z.coerce.number().int().positive();
@@ -28,5 +28,11 @@ export class PaymentsConfig extends defineConfig({
     schema: z.coerce.number().int().min(1).max(100_000),
     default: 50,
     doc: 'the circuit breaker opens when more than half of this many latest calls to the provider failed; more calls a broken provider for longer, fewer gives a healthy one up sooner',
+  }),
+  reconciliationCron: setting({
+    env: 'PAYMENTS_RECONCILIATION_CRON',
+    schema: z.string().min(1),
+    default: '0 3 * * *',
+    doc: 'when our books are compared with the payment provider’s, a cron expression in UTC; all payments are read each time',
   }),
 }) {}

@@ -44,7 +44,13 @@ describe('the life of a payment', () => {
     expect(await payments.refund(orderId)).toEqual({ refunded: gbp(700) });
     expect(await payments.get(orderId)).toMatchObject({ status: 'refunded', refunded: gbp(1_000) });
 
-    await payments.service.eventually(PaymentRefunded, 2);
+    const refunds = await payments.service.eventually(PaymentRefunded, 2);
+    expect(
+      refunds.map(({ payload }) => [payload.amount.amountMinor, payload.totalRefunded?.amountMinor]),
+    ).toEqual([
+      [300, 300],
+      [700, 1_000],
+    ]);
     expect(eventsOf(orderId)).toEqual([
       'PaymentAuthorised',
       'PaymentCaptured',

@@ -1,4 +1,4 @@
-import { defineConfig, setting } from '@flotilla/service';
+import { defineConfig, setting } from '@flotilla/service/config';
 import { z } from 'zod';
 
 export class TrackingConfig extends defineConfig({

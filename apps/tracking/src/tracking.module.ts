@@ -7,12 +7,20 @@ import { GetTimelineHandler } from './application/queries/get-timeline.ts';
 import { ListOrdersHandler } from './application/queries/list-orders.ts';
 import { trackingMigrations } from './persistence/migrations/index.ts';
 import { OrderViewsRepository } from './persistence/order-views.repository.ts';
+import { ReturnViewsRepository } from './persistence/return-views.repository.ts';
 import { trackingService } from './tracking.service.ts';
 
 @Module({
   imports: [
     FlotillaModule.forService({ manifest: trackingService, migrations: trackingMigrations, projections }),
   ],
-  providers: [GetOrderHandler, ListOrdersHandler, GetTimelineHandler, OrderViewsRepository, OrderWaits],
+  providers: [
+    GetOrderHandler,
+    ListOrdersHandler,
+    GetTimelineHandler,
+    OrderViewsRepository,
+    ReturnViewsRepository,
+    OrderWaits,
+  ],
 })
 export class TrackingModule {}

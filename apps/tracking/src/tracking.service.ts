@@ -5,6 +5,9 @@ import {
   OrderConfirmed,
   OrderPlaced,
   OrderRejected,
+  OrderReturnClosed,
+  OrderReturned,
+  OrderReturnRequested,
   OrderReviewed,
   OrderShipped,
 } from '@flotilla/contracts-orders';
@@ -26,9 +29,13 @@ export const trackingService = defineService({
         OrderCompleted,
         OrderRejected,
         OrderCancelled,
+        OrderReturnRequested,
+        OrderReturned,
+        OrderReturnClosed,
       ],
       replayable: true,
     },
+    'return-view': { events: [OrderReturnRequested, OrderReturned, OrderReturnClosed], replayable: true },
     'payment-view': { events: [PaymentAuthorised, PaymentCaptured, PaymentRefunded], replayable: true },
   },
 });

@@ -1,4 +1,9 @@
-import { OrderRejected } from '@flotilla/contracts-orders';
+import {
+  OrderRejected,
+  OrderReturnClosed,
+  OrderReturned,
+  OrderReturnRequested,
+} from '@flotilla/contracts-orders';
 import { PaymentAuthorised, PaymentCaptured, PaymentRefunded } from '@flotilla/contracts-payments';
 import type { AnyMessage } from '@flotilla/contracts-protocol';
 import { GetOrder, GetTimeline, ListOrders } from '@flotilla/contracts-tracking';
@@ -131,5 +136,69 @@ describe('the list of orders', () => {
     await expect(tracking.query(new ListOrders({ cursor: 'nonsense' }))).rejects.toMatchObject({
       code: 'InvalidCursor',
     });
+  });
+});
+
+describe('what comes back of an order', () => {
+  const lines = (quantity: number) => [{ sku: 'A', quantity, unitPriceMinor: 255, damaged: false }];
+  const of = (orderId: string, version: number, returnId: string, quantity: number) => ({
+    ...fact(orderId, version),
+    returnId,
+    lines: lines(quantity),
+    refund: money(quantity * 255),
+  });
+
+  it('is seen in its lines, its returns and its timeline, whatever order the events come in', async () => {
+    const orderId = newId();
+    const [first, second] = [newId(), newId()];
+    const events = [
+      placed(orderId),
+      confirmed(orderId),
+      shipped(orderId),
+      completed(orderId),
+      new OrderReturnRequested(of(orderId, 5, first, 2)),
+      new OrderReturnRequested(of(orderId, 6, second, 1)),
+      new OrderReturned(of(orderId, 7, first, 2)),
+      new OrderReturnClosed({
+        ...of(orderId, 8, second, 1),
+        outcome: 'expired',
+        detail: 'the goods did not come back in time',
+      }),
+    ];
+    for (const event of [...events].reverse()) await publish(event);
+    await projected(orderId, 8);
+    const seen = await view(orderId);
+    expect(seen).toMatchObject({ status: 'completed', lines: [{ sku: 'A', quantity: 6, returned: 2 }] });
+    expect(seen.returns).toEqual([
+      {
+        returnId: first,
+        status: 'completed',
+        lines: lines(2),
+        refund: money(510),
+        requestedAt: fact(orderId, 5).at,
+        endedAt: fact(orderId, 7).at,
+      },
+      {
+        returnId: second,
+        status: 'expired',
+        lines: lines(1),
+        refund: money(255),
+        requestedAt: fact(orderId, 6).at,
+        endedAt: fact(orderId, 8).at,
+      },
+    ]);
+    expect(seen.timeline.slice(4).map(({ event, status, detail }) => [event, status, detail])).toEqual([
+      ['OrderReturnRequested', 'completed', '2 x A'],
+      ['OrderReturnRequested', 'completed', '1 x A'],
+      ['OrderReturned', 'completed', '2 x A'],
+      ['OrderReturnClosed', 'completed', 'expired: the goods did not come back in time'],
+    ]);
+  });
+
+  it('is nothing for an order without returns', async () => {
+    const orderId = newId();
+    await publish(placed(orderId));
+    await projected(orderId, 1);
+    expect(await view(orderId)).not.toHaveProperty('returns');
   });
 });

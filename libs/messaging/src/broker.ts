@@ -75,6 +75,14 @@ export interface ConsumptionState {
 /** A running consumer. Stopping it stops pulling, waits for its handlers, and gives the rest back. */
 export interface Consumption extends Stoppable {
   state(): ConsumptionState;
+  /** Changes `maxInFlight` from now on; what runs beyond a smaller limit is finished. */
+  setMaxInFlight(maxInFlight: number): void;
+}
+
+/** A subject that is served. Stopping it takes no more requests and waits for those that run. */
+export interface Serving extends Stoppable {
+  /** Changes `maxInFlight` from now on; what runs beyond a smaller limit is finished. */
+  setMaxInFlight(maxInFlight: number): void;
 }
 
 /** Names a durable consumer; `consumer` of a topology. For an ordered consumer without the partition suffix. */
@@ -180,7 +188,7 @@ export interface Broker {
     subject: string,
     options: ServeOptions,
     handler: (message: IncomingMessage) => Promise<OutgoingReply>,
-  ): Promise<Stoppable>;
+  ): Promise<Serving>;
 
   /**
    * Runs `handler` for every message of a durable consumer that exists: one after another per key, keys

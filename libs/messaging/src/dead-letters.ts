@@ -10,9 +10,16 @@ import { DEAD_LETTER_STREAM } from '@flotilla/contracts-protocol';
 import { deterministicId } from '@flotilla/kernel';
 import type { PublishReceipt } from './broker.ts';
 import { deadLetterHeader, replayHeader, type AttemptRecord } from './dead-letter.ts';
-import { DeadLetterNotFoundError } from './messaging.errors.ts';
+import { DeadLetterNotFoundError, PayloadMissingError } from './messaging.errors.ts';
 import { isNotFound } from './nats/pull-loop.ts';
 import { fromNatsHeaders, toNatsHeaders } from './nats/nats-headers.ts';
+import {
+  DEFAULT_INLINE_MAX_BYTES,
+  hasReference,
+  PayloadStore,
+  readPayload,
+  withoutReference,
+} from './nats/payload-store.ts';
 
 /** A message that no handler could finish, and why. */
 export interface DeadLetter {
@@ -38,6 +45,7 @@ export interface DeadLetter {
   readonly correlationId?: string;
   /** The headers of the original message. */
   readonly headers: Readonly<Record<string, string>>;
+  /** In a list, empty where the body is stored apart (`ce-dataref`); {@link DeadLetters.get} reads it. */
   readonly body: Uint8Array;
 }
 
@@ -56,6 +64,8 @@ export interface ReplayOptions {
   /** Replaces or adds headers. */
   readonly headers?: Readonly<Record<string, string>>;
 }
+
+const READ_TIMEOUT_MS = 5_000;
 
 /** Reads the dead letters of all services, sends them back, or drops them. */
 export class DeadLetters {
@@ -92,7 +102,9 @@ export class DeadLetters {
   async get(sequence: number): Promise<DeadLetter> {
     const stored = await this.#stored({ seq: sequence });
     if (stored === undefined) throw new DeadLetterNotFoundError(sequence);
-    return readDeadLetter(stored);
+    const letter = readDeadLetter(stored);
+    if (!hasReference(letter.headers)) return letter;
+    return { ...letter, ...(await this.#bodyOf(letter)) };
   }
 
   /**
@@ -101,9 +113,12 @@ export class DeadLetters {
    * a crash in between, sends it once.
    */
   async replay(sequence: number, options: ReplayOptions = {}): Promise<PublishReceipt> {
-    const letter = await this.get(sequence);
+    const stored = await this.#stored({ seq: sequence });
+    if (stored === undefined) throw new DeadLetterNotFoundError(sequence);
+    const letter = readDeadLetter(stored);
+    const repaired = options.body === undefined ? undefined : await this.#repaired(letter, options.body);
     const headers: Record<string, string> = {
-      ...letter.headers,
+      ...(repaired?.headers ?? letter.headers),
       ...options.headers,
       [replayHeader.replayOf]: String(sequence),
       [replayHeader.replayFor]: letter.consumer,
@@ -112,7 +127,7 @@ export class DeadLetters {
     const msgID = deterministicId('replay', sequence, letter.at, letter.messageId ?? '');
     const receipt = await jetstream(this.#connection).publish(
       letter.originalSubject,
-      options.body ?? letter.body,
+      repaired?.body ?? letter.body,
       {
         headers: toNatsHeaders(headers),
         msgID,
@@ -127,6 +142,34 @@ export class DeadLetters {
     const letter = await this.get(sequence);
     await this.#delete(sequence);
     return { ...letter, droppedBecause: reason };
+  }
+
+  /** The whole body, for whoever looks at it; as it is stored when it is not to be had any more. */
+  async #bodyOf({ originalSubject, headers, body }: DeadLetter): Promise<Pick<DeadLetter, 'body'>> {
+    try {
+      return { body: await readPayload(this.#connection, originalSubject, headers, READ_TIMEOUT_MS) };
+    } catch (error) {
+      if (error instanceof PayloadMissingError) return { body };
+      throw error;
+    }
+  }
+
+  async #repaired(
+    { originalSubject, headers }: DeadLetter,
+    text: string,
+  ): Promise<{ readonly headers: Readonly<Record<string, string>>; readonly body: Uint8Array }> {
+    const payloads = new PayloadStore(this.#connection, {
+      inlineMaxBytes: DEFAULT_INLINE_MAX_BYTES,
+      readTimeoutMs: READ_TIMEOUT_MS,
+      store: (subject, chunk) => jetstream(this.#connection).publish(subject, chunk),
+    });
+    const body = Buffer.from(text);
+    const plain = withoutReference(headers);
+    if (body.length <= payloads.inlineBytes) return { headers: plain, body };
+    return {
+      headers: { ...plain, ...(await payloads.put(originalSubject, body)) },
+      body: new Uint8Array(),
+    };
   }
 
   async #delete(sequence: number): Promise<void> {

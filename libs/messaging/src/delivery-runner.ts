@@ -64,11 +64,19 @@ export class DeliveryRunner {
   #ready: HeldDelivery[] = [];
   #readyFrom = 0;
   #running = 0;
+  #maxInFlight: number;
   readonly #stop = new AbortController();
   #idle: (() => void) | undefined;
 
   constructor(setup: DeliveryRunnerOptions) {
     this.#setup = setup;
+    this.#maxInFlight = setup.options.maxInFlight;
+  }
+
+  /** From now on; what runs beyond a smaller limit is finished. */
+  set maxInFlight(maxInFlight: number) {
+    this.#maxInFlight = maxInFlight;
+    if (!this.#stopping) this.#pump();
   }
 
   get #stopping(): boolean {
@@ -155,7 +163,7 @@ export class DeliveryRunner {
   }
 
   #pump(): void {
-    while (this.#running < this.#setup.options.maxInFlight && this.#readyFrom < this.#ready.length) {
+    while (this.#running < this.#maxInFlight && this.#readyFrom < this.#ready.length) {
       const next = this.#ready[this.#readyFrom++] as HeldDelivery;
       if (this.#readyFrom > 64 && this.#readyFrom * 2 > this.#ready.length) {
         this.#ready.splice(0, this.#readyFrom);

@@ -14,6 +14,7 @@ export type {
   RequestOptions,
   ServeOptions,
   ServiceAnnouncement,
+  Serving,
   Stoppable,
   StopOptions,
   WatchedMessage,
@@ -30,6 +31,7 @@ export {
   type NatsCredentials,
   type NatsTls,
 } from './nats/connect-nats.ts';
+export { PayloadStore, readPayload, type PayloadStoreOptions } from './nats/payload-store.ts';
 export type { PullOptions } from './nats/pull-loop.ts';
 export { streamReader, type StreamMessage, type StreamReader } from './nats/stream-reader.ts';
 export { streamView, type StreamState, type StreamView } from './nats/stream-view.ts';
@@ -42,8 +44,13 @@ export type { StoredMessage } from './memory/memory-stream.ts';
 // topology
 export {
   commandConsumer,
+  CONFIG_STREAM,
+  configSubject,
   MANAGED_METADATA,
   partitionConsumer,
+  patternConsumer,
+  PAYLOAD_STREAM,
+  payloadHeader,
   QUEUE_METADATA,
   reactionConsumer,
   replyConsumer,
@@ -68,6 +75,9 @@ export {
   type PermissionsOptions,
 } from './permissions.ts';
 
+// settings that change without a restart
+export { ConfigBucket, type ConfigChange, type ConfigEntry } from './config-bucket.ts';
+
 // dead letters
 export {
   DeadLetters,
@@ -84,6 +94,7 @@ export { stderrLog, type MessagingLog } from './messaging-log.ts';
 // errors
 export {
   BrokerUnavailableError,
+  ConfigConflictError,
   DeadLetterNotFoundError,
   DeadlineExceededError,
   DeliveryCountExceededError,
@@ -94,6 +105,8 @@ export {
   NoRespondersError,
   NoStreamError,
   OverloadedError,
+  PayloadCorruptError,
+  PayloadMissingError,
   ProvisioningDriftError,
   PublishRefusedError,
   PublishTimeoutError,

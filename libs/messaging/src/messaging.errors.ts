@@ -221,6 +221,41 @@ export class MissingTopologyError extends FlotillaError {
   }
 }
 
+/**
+ * Thrown when the body that a message refers to is not there: it was lost, or is not there yet. Tried again; the sender
+ * writes it again with the message.
+ */
+export class PayloadMissingError extends FlotillaError {
+  constructor(name: string) {
+    super(
+      'PAYLOAD_MISSING',
+      `The body of the message is not in the stream PAYLOADS (${name}): it has expired or was lost. When its sender has published it again, replay it`,
+    );
+  }
+}
+
+/** Thrown when the body that a message refers to is another than the message says. */
+export class PayloadCorruptError extends FlotillaError {
+  constructor(subject: string, name: string) {
+    super(
+      'PAYLOAD_CORRUPT',
+      `The body of a message on ${subject} is not what its reference says (${name}): size or SHA-256 differ`,
+      { retry: 'never' },
+    );
+  }
+}
+
+/** Thrown when somebody else changed a setting after it was looked at. */
+export class ConfigConflictError extends FlotillaError {
+  constructor(service: string, key: string, cause: unknown) {
+    super(
+      'CONFIG_CONFLICT',
+      `${key} of ${service} was changed by somebody else meanwhile: look at it (\`fleet config history ${service} ${key}\`), then set it again`,
+      { cause },
+    );
+  }
+}
+
 /** Thrown when a dead letter is not, or no longer, there. */
 export class DeadLetterNotFoundError extends FlotillaError {
   readonly sequence: number;

@@ -5,13 +5,17 @@ import {
   DEAD_LETTER_STREAM,
   eventFilter,
   eventStream,
+  patternEventFilter,
+  patternEventStream,
+  patternRequestSubject,
+  patternRoute,
   replyFilter,
   replyStream,
   rpcSubject,
   type ServiceManifest,
 } from '@flotilla/contracts-protocol';
 import { inboxPrefixOf } from './nats/connect-nats.ts';
-import { topologyOf } from './topology.ts';
+import { CONFIG_STREAM, configSubject, PAYLOAD_STREAM, payloadPrefix, topologyOf } from './topology.ts';
 
 /** What a NATS user may do, in the words of the server's configuration. */
 export interface BrokerPermissions {
@@ -44,23 +48,43 @@ export function permissionsOf(
     for (const subject of [`$SRV.${verb}`, `$SRV.${verb}.${name}`, `$SRV.${verb}.${name}.*`])
       subscribe.add(subject);
   }
-  // What operators ask of it, and other services that build something again from its history.
-  subscribe.add(`ops.${name}.*`);
   for (const contract of contractsOf(manifest.answers)) subscribe.add(rpcSubject(contract));
   for (const contract of contractsOf(manifest.calls)) publish.add(rpcSubject(contract));
   for (const contract of contractsOf(manifest.sends)) publish.add(commandFilter(contract));
   for (const contract of contractsOf(manifest.publishes)) publish.add(eventFilter(contract));
 
+  const { patterns } = manifest;
+  for (const pattern of patterns.answers) subscribe.add(patternRequestSubject(patternRoute(pattern)));
+  for (const pattern of patterns.calls) publish.add(patternRequestSubject(patternRoute(pattern)));
+  for (const pattern of patterns.emits) publish.add(patternEventFilter(patternRoute(pattern)));
+  // Large bodies go where the messages go: whoever sends them writes there, whoever gets them reads there.
+  const writes = new Set<string>();
+  const reads = new Set<string>([`reply.${name}`]);
+  for (const { kind, owner } of contractsOf(manifest.answers)) {
+    for (const each of [writes, reads]) each.add(`rpc.${owner}`);
+    if (kind === 'command') reads.add(`cmd.${owner}`);
+  }
+  for (const { owner } of contractsOf(manifest.calls))
+    for (const each of [writes, reads]) each.add(`rpc.${owner}`);
+  for (const { owner } of contractsOf(manifest.sends)) writes.add(`cmd.${owner}`);
+  for (const { owner } of contractsOf(manifest.publishes)) writes.add(`evt.${owner}`);
+  for (const { events } of Object.values(manifest.reacts))
+    for (const { owner } of contractsOf(events)) reads.add(`evt.${owner}`);
+
   const answered = new Set(contractsOf(manifest.answers).map(({ type }) => type));
   const published = new Set<string>([
     ...contractsOf(manifest.publishes).map(({ owner }) => eventStream(owner)),
     ...contractsOf(manifest.sends).map(({ owner }) => commandStream(owner)),
+    ...patterns.emits.map((pattern) => patternEventStream(patternRoute(pattern))),
   ]);
   for (const sender of fleet) {
     if (!contractsOf(sender.sends).some(({ type }) => answered.has(type))) continue;
     publish.add(replyFilter(sender.name));
+    writes.add(`reply.${sender.name}`);
     published.add(replyStream(sender.name));
   }
+  for (const where of writes) publish.add(`${payloadPrefix(where)}.>`);
+  for (const where of reads) publish.add(`$JS.API.DIRECT.GET.${PAYLOAD_STREAM}.${payloadPrefix(where)}.>`);
   publish.add(`dlq.${name}.>`);
   for (const { events, replayable } of Object.values(manifest.reacts)) {
     if (replayable !== true) continue;
@@ -69,6 +93,11 @@ export function permissionsOf(
       publish.add(`ops.${owner}.history`);
     }
   }
+  // Operators help its sagas, start its schedules and rebuild its views; others read its history.
+  subscribe.add(`ops.${name}.>`);
+  // It reads its own settings and sees when they change.
+  subscribe.add(configSubject(name, '*'));
+  publish.add(`$JS.API.DIRECT.GET.${CONFIG_STREAM}.${configSubject(name, '*')}`);
 
   // Whether its streams and consumers are there, and whether what it published is still there.
   publish.add('$JS.API.INFO');
@@ -96,7 +125,10 @@ export function permissionsOf(
   };
 }
 
-/** What the user that operates the fleet may do: ask services, and read, replay and delete dead letters. */
+/**
+ * What the user that operates a fleet may do: read, replay and delete dead letters, change settings, help
+ * sagas and start schedules.
+ */
 export function operatorPermissions(user: string): BrokerPermissions {
   return {
     publish: {
@@ -114,6 +146,11 @@ export function operatorPermissions(user: string): BrokerPermissions {
         `$JS.API.STREAM.MSG.GET.${DEAD_LETTER_STREAM}`,
         `$JS.API.STREAM.MSG.DELETE.${DEAD_LETTER_STREAM}`,
         '$SRV.>',
+        'payload.>',
+        configSubject('*', '*'),
+        `$JS.API.DIRECT.GET.${CONFIG_STREAM}`,
+        `$JS.API.DIRECT.GET.${CONFIG_STREAM}.>`,
+        `$JS.API.DIRECT.GET.${PAYLOAD_STREAM}.>`,
       ],
     },
     subscribe: { allow: [`${inboxPrefixOf(user)}.>`] },

@@ -1,4 +1,10 @@
-import { encodeEnvelope, failureBody, type Envelope } from '@flotilla/contracts-protocol';
+import {
+  encodeEnvelope,
+  envelopeHeader,
+  failureBody,
+  readFailure,
+  type Envelope,
+} from '@flotilla/contracts-protocol';
 import { errorCode, errorMessage, newId, type Clock, type RetryAdvice } from '@flotilla/kernel';
 import type { IncomingMessage, OutgoingReply } from './broker.ts';
 import { decodeMessage } from './message.ts';
@@ -11,6 +17,8 @@ export interface RequestServerOptions {
   readonly service: string;
   readonly maxInFlight: number;
   readonly handler: (message: IncomingMessage) => Promise<OutgoingReply>;
+  /** Completes a message whose body is elsewhere. Default: as it came. */
+  readonly complete?: (message: IncomingMessage) => Promise<IncomingMessage> | undefined;
   readonly clock: Clock;
   readonly metrics: MessagingMetrics;
   readonly log: MessagingLog;
@@ -28,11 +36,17 @@ export interface RequestStats {
 export class RequestServer {
   readonly stats: RequestStats = { requests: 0, errors: 0, processingMs: 0, lastError: '' };
   readonly #options: RequestServerOptions;
+  #maxInFlight: number;
   #running = 0;
   #idle: (() => void) | undefined;
 
   constructor(options: RequestServerOptions) {
     this.#options = options;
+    this.#maxInFlight = options.maxInFlight;
+  }
+
+  set maxInFlight(maxInFlight: number) {
+    this.#maxInFlight = maxInFlight;
   }
 
   get inFlight(): number {
@@ -45,14 +59,14 @@ export class RequestServer {
     headers: Readonly<Record<string, string>>,
     body: Uint8Array,
   ): Promise<OutgoingReply> {
-    const { maxInFlight, handler, clock, metrics, log } = this.#options;
+    const { handler, clock, metrics, log } = this.#options;
     this.stats.requests++;
     let message: IncomingMessage | undefined;
     try {
       message = decodeMessage(subject, headers, body);
-      if (this.#running >= maxInFlight) {
+      if (this.#running >= this.#maxInFlight) {
         metrics.overloaded(this.#options.subject);
-        throw new OverloadedError(this.#options.subject, maxInFlight);
+        throw new OverloadedError(this.#options.subject, this.#maxInFlight);
       }
       const { deadline } = message.envelope;
       if (deadline !== undefined && deadline <= clock.now()) {
@@ -64,7 +78,10 @@ export class RequestServer {
     const startedAt = clock.monotonicMs();
     this.#running++;
     try {
-      return await handler(message);
+      const completing = this.#options.complete?.(message);
+      const reply = await handler(completing === undefined ? message : await completing);
+      this.#countAnswer(reply);
+      return reply;
     } catch (error) {
       log.error(
         { subject, messageId: message.envelope.id, errorCode: errorCode(error), error: errorMessage(error) },
@@ -78,6 +95,11 @@ export class RequestServer {
     }
   }
 
+  /** The answer to a request whose own answer could not be sent. */
+  failed(subject: string, headers: Readonly<Record<string, string>>, error: unknown): OutgoingReply {
+    return this.#failure(decodeMessage(subject, headers, new Uint8Array()).envelope, error);
+  }
+
   /** Waits until no request is being handled, at most `drainMs`. */
   async drained(drainMs: number): Promise<void> {
     if (this.#running === 0) return;
@@ -87,11 +109,23 @@ export class RequestServer {
     patience.abort();
   }
 
+  /** An answer that the service API's headers call an error counts as one, although the handler did not throw. */
+  #countAnswer({ headers, body }: OutgoingReply): void {
+    const outcome = headers[envelopeHeader.outcome];
+    if (outcome !== 'failed' && outcome !== 'refused') return;
+    const { code, message } = readFailure(parsed(body));
+    this.#countError(code, message);
+  }
+
+  #countError(code: string, message: string): void {
+    this.stats.errors++;
+    this.stats.lastError = `${code}: ${message}`;
+  }
+
   #failure(request: Envelope | undefined, error: unknown): OutgoingReply {
     const code = errorCode(error);
     const message = errorMessage(error);
-    this.stats.errors++;
-    this.stats.lastError = `${code}: ${message}`;
+    this.#countError(code, message);
     const id = newId(this.#options.clock.now());
     return {
       headers: encodeEnvelope({
@@ -113,4 +147,12 @@ function retryOf(error: unknown): RetryAdvice {
   return typeof error === 'object' && error !== null && 'retry' in error && error.retry === 'never'
     ? 'never'
     : 'later';
+}
+
+function parsed(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined;
+  }
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { defineCommand, defineEvent, defineQuery, defineService } from '@flotilla/contracts-protocol';
-import { permissionsOf, topologyOf } from './index.ts';
+import { patternConsumer, permissionsOf, topologyOf } from './index.ts';
 
 const payload = z.object({ id: z.string() });
 class Place extends defineCommand({ owner: 'shop', name: 'Place', version: 1, payload }) {}
@@ -75,5 +75,66 @@ describe('the permissions of a service', () => {
   it('are what its manifest says', () => {
     expect(permissionsOf(stock, [shop, stock, views])).toMatchSnapshot();
     expect(permissionsOf(shop, [shop, stock, views], { watches: ['evt.views.>'] })).toMatchSnapshot();
+  });
+});
+
+describe('the patterns of Nest controllers', () => {
+  const billing = defineService({
+    name: 'billing',
+    database: false,
+    patterns: {
+      answers: [{ cmd: 'sum' }, Find],
+      reacts: ['order.created', 'order.*', Placed],
+      calls: ['tax.rate'],
+      emits: ['invoice.sent'],
+    },
+  });
+
+  it('have one stream, and a consumer for each that takes events', () => {
+    const { streams, consumers } = topologyOf([billing]);
+    expect(streams.map(({ name, config }) => [name, config.subjects])).toEqual([
+      ['DLQ', ['dlq.>']],
+      ['EVT_shop', ['evt.shop.>']],
+      ['PATTERNS', ['pattern.evt.>']],
+    ]);
+    expect(
+      consumers.map(({ stream, name, config }) => [
+        stream,
+        name,
+        config.filter_subjects,
+        config.deliver_policy,
+      ]),
+    ).toEqual([
+      ['EVT_shop', 'billing_shop=2EPlaced=2Ev1', ['evt.shop.Placed.v1.*.*'], 'all'],
+      ['PATTERNS', 'billing_order=2E=2A', ['pattern.evt.order.*'], 'new'],
+      ['PATTERNS', 'billing_order=2Ecreated', ['pattern.evt.order.created'], 'new'],
+    ]);
+    // Who only sends has the stream too: what it sends is kept until somebody is there.
+    const sender = defineService({ name: 'sender', database: false, patterns: { emits: ['a'] } });
+    expect(topologyOf([sender]).streams.map(({ name }) => name)).toEqual(['DLQ', 'PATTERNS']);
+    expect(topologyOf([shop]).streams.map(({ name }) => name)).not.toContain('PATTERNS');
+  });
+
+  it('have consumers of bounded names', () => {
+    const long = patternConsumer('billing', 'x.'.repeat(300));
+    expect(long.length).toBeLessThan(200);
+    expect(long).not.toBe(patternConsumer('billing', `${'x.'.repeat(300)}y`));
+  });
+
+  it('may be used by the user of the service, and no others', () => {
+    const { publish, subscribe } = permissionsOf(billing, [billing]);
+    expect(subscribe.allow).toEqual(
+      expect.arrayContaining(['pattern.rpc.=7B=22cmd=22=3A=22sum=22=7D', 'rpc.shop.Find.v1']),
+    );
+    expect(publish.allow).toEqual(
+      expect.arrayContaining([
+        'pattern.rpc.tax.rate',
+        'pattern.evt.invoice.sent',
+        '$JS.API.CONSUMER.MSG.NEXT.PATTERNS.billing_order=2Ecreated',
+        '$JS.ACK.EVT_shop.billing_shop=2EPlaced=2Ev1.>',
+      ]),
+    );
+    expect(publish.allow.filter((subject) => subject.startsWith('pattern.'))).toHaveLength(2);
+    expect(publish.allow.filter((subject) => subject.includes('PURGE'))).toEqual([]);
   });
 });

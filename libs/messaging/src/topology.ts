@@ -12,16 +12,23 @@ import { nanos } from '@nats-io/nats-core';
 import {
   commandFilter,
   commandStream,
+  contractNameOf,
   contractsOf,
   DEAD_LETTER_STREAM,
   eventFilter,
   eventStream,
+  PATTERN_EVENTS,
+  PATTERN_STREAM,
+  patternEventFilter,
+  patternEventStream,
+  patternRoute,
   replyFilter,
   replyStream,
+  subjectToken,
   type Contract,
   type ServiceManifest,
 } from '@flotilla/contracts-protocol';
-import { PARTITIONS } from '@flotilla/kernel';
+import { deterministicId, PARTITIONS } from '@flotilla/kernel';
 
 /** One stream as it must be on the server. */
 export interface StreamSpec {
@@ -53,6 +60,8 @@ export interface TopologyOptions {
   readonly queueMaxBytes?: number;
   /** The most the dead letters take; none is dropped for another. Default 256 MiB. */
   readonly deadLetterMaxBytes?: number;
+  /** The most that large bodies take; more is refused and waits in the outbox. Default 512 MiB. */
+  readonly payloadMaxBytes?: number;
   /** How long a message id is remembered for de-duplication, in milliseconds. Default 120,000. */
   readonly duplicateWindowMs?: number;
   /** How long the server waits for word of a delivered message before it delivers it again. Default 30,000 ms. */
@@ -91,6 +100,50 @@ export function partitionConsumer(name: string, partition: number): string {
   return `${name}-p${String(partition).padStart(2, '0')}`;
 }
 
+/** The longest name of a consumer that a server takes is 255 bytes. */
+const MAX_CONSUMER_NAME = 200;
+
+/**
+ * The consumer of one `@EventPattern` of a service: each has its own, so that one that fails holds up no other, and
+ * patterns may overlap. The `_` after the service, which no service's name has, keeps it apart from all other names.
+ */
+export function patternConsumer(service: string, route: string): string {
+  const name = `${service}_${subjectToken(route)}`;
+  return name.length <= MAX_CONSUMER_NAME ? name : `${name.slice(0, 160)}-${deterministicId(name)}`;
+}
+
+/** The stream under the key-value bucket `CONFIG`, which holds the settings that change without a restart. */
+export const CONFIG_STREAM = 'KV_CONFIG';
+
+/** Values of one setting that the bucket keeps, the current one included; the most a key-value bucket can. */
+export const CONFIG_HISTORY = 64;
+
+/** Where a setting of a service is kept: the key `<service>.<setting>` of the bucket `CONFIG`. */
+export function configSubject(service: string, key: string): string {
+  return `$KV.CONFIG.${service}.${key}`;
+}
+
+/** The stream with the bodies that are too large for their messages. */
+export const PAYLOAD_STREAM = 'PAYLOADS';
+
+/** Headers of a message whose body is in {@link PAYLOAD_STREAM}: extension attributes of CloudEvents. */
+export const payloadHeader = {
+  /** `payload.<kind>.<owner>.<SHA-256 of the body, hexadecimal>`. */
+  ref: 'ce-dataref',
+  /** Bytes of the body. */
+  size: 'ce-datasize',
+  /** The chunks are at `<dataref>.0` to `<dataref>.<chunks - 1>`. */
+  chunks: 'ce-datachunks',
+} as const;
+
+/**
+ * Where the large bodies of messages to a subject are: after its first two words, `evt.orders`, so that who may send
+ * there may write them, and who may receive from there may read them.
+ */
+export function payloadPrefix(subject: string): string {
+  return `payload.${subject.split('.', 2).join('.')}`;
+}
+
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
 const DAY_MS = 86_400_000;
@@ -104,6 +157,7 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
   const eventOwners = new Set<string>();
   const replyServices = new Set<string>();
   const consumers: ConsumerSpec[] = [];
+  let patternEvents = false;
 
   for (const manifest of manifests) {
     const { name } = manifest;
@@ -144,6 +198,23 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
         }
       }
     }
+    for (const route of manifest.patterns.reacts.map(patternRoute)) {
+      const stream = patternEventStream(route);
+      const { config, ...rest } = consumerSpec(
+        stream,
+        patternConsumer(name, route),
+        [patternEventFilter(route)],
+        options,
+      );
+      // Code that knew only core NATS is not written for the events of the last month, all at once.
+      const policy = stream === PATTERN_STREAM ? { deliver_policy: DeliverPolicy.New } : {};
+      consumers.push({ ...rest, config: { ...config, ...policy } });
+    }
+    for (const route of [...manifest.patterns.reacts, ...manifest.patterns.emits].map(patternRoute)) {
+      const contract = contractNameOf(route);
+      if (contract) eventOwners.add(contract.owner);
+      else patternEvents = true;
+    }
   }
 
   const streams = [
@@ -154,7 +225,10 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
     ...[...replyServices].map((service) =>
       queueSpec(replyStream(service), replyFilter(service), `Answers to the sagas of ${service}`, options),
     ),
+    ...(patternEvents ? [patternSpec(options)] : []),
     deadLetterSpec(options),
+    configSpec(options),
+    payloadSpec(options),
   ];
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
   return {
@@ -254,11 +328,23 @@ function queueSpec(name: string, subject: string, description: string, options: 
 }
 
 function eventSpec(owner: string, options: TopologyOptions): StreamSpec {
-  const name = eventStream(owner);
+  return eventsSpec(eventStream(owner), `evt.${owner}.>`, `Events of ${owner}`, options);
+}
+
+function patternSpec(options: TopologyOptions): StreamSpec {
+  return eventsSpec(PATTERN_STREAM, PATTERN_EVENTS, 'Events of patterns without a contract', options);
+}
+
+function eventsSpec(
+  name: string,
+  subject: string,
+  description: string,
+  options: TopologyOptions,
+): StreamSpec {
   return {
     name,
     config: {
-      ...baseSpec(name, `evt.${owner}.>`, `Events of ${owner}`, options),
+      ...baseSpec(name, subject, description, options),
       retention: RetentionPolicy.Limits,
       discard: DiscardPolicy.Old,
       max_age: nanos(options.eventMaxAgeMs ?? 30 * DAY_MS),
@@ -280,6 +366,43 @@ function deadLetterSpec(options: TopologyOptions): StreamSpec {
       max_age: 0,
       max_bytes: options.deadLetterMaxBytes ?? 256 * MIB,
       deny_delete: false,
+      deny_purge: true,
+    },
+  };
+}
+
+/** A key-value bucket, as the clients of NATS make one, so that they can read and write it. */
+function configSpec(options: TopologyOptions): StreamSpec {
+  return {
+    name: CONFIG_STREAM,
+    config: {
+      ...baseSpec(CONFIG_STREAM, '$KV.CONFIG.>', 'Settings that change without a restart', options),
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.New,
+      max_age: 0,
+      max_msgs_per_subject: CONFIG_HISTORY,
+      max_msg_size: 16 * 1024,
+      max_bytes: 16 * MIB,
+      allow_rollup_hdrs: true,
+      deny_delete: true,
+      deny_purge: false,
+    },
+  };
+}
+
+/** Bodies that are too large for their messages: kept a day longer than events, so that none refers to nothing. */
+function payloadSpec(options: TopologyOptions): StreamSpec {
+  return {
+    name: PAYLOAD_STREAM,
+    config: {
+      ...baseSpec(PAYLOAD_STREAM, 'payload.>', 'Bodies that are too large for their messages', options),
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.New,
+      max_age: nanos((options.eventMaxAgeMs ?? 30 * DAY_MS) + DAY_MS),
+      max_bytes: options.payloadMaxBytes ?? 512 * MIB,
+      // Written again, a chunk is the same chunk, and its time begins anew.
+      max_msgs_per_subject: 1,
+      deny_delete: true,
       deny_purge: true,
     },
   };

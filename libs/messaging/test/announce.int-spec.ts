@@ -1,4 +1,5 @@
 import { Svcm } from '@nats-io/services';
+import { connect } from '@nats-io/transport-node';
 import { startTestNats, type TestServer } from '@flotilla/testing';
 import type { EmbeddedNats } from '@flotilla/embedded';
 import { connectNats, type NatsBroker } from '../src/index.ts';
@@ -61,6 +62,83 @@ describe('a service announcement', () => {
     await announced.stop();
     await expect(all(client.ping('pad'))).rejects.toThrow(/no responders/);
     await observer.close();
+  });
+
+  it('answers a plain client on all subjects of the API, in the shapes of ADR-32', async () => {
+    const broker = await quickBroker(nats.url, { service: 'launcher' });
+    await broker.serve(launchRpc, { queue: 'launcher', maxInFlight: 1 }, async (request) => {
+      const answer = okReply(request, 1);
+      if (request.envelope.subject !== 'grounded') return answer;
+      // As the chassis answers: the handler has not thrown, and the caller sees an error all the same.
+      return {
+        headers: { ...answer.headers, 'ce-outcome': 'refused' },
+        body: JSON.stringify({ code: 'Grounded', message: 'the weather', retry: 'never' }),
+      };
+    });
+    await broker.announce({ name: 'launcher', version: '2.0.0', description: 'L', endpoints: [launchRpc] });
+    for (const rocket of ['ariane', 'vega', 'grounded'])
+      await broker.request(launchRequest(rocket), { timeoutMs: 5_000 });
+
+    const plain = await connect({ servers: nats.url });
+    const ask = async (subject: string): Promise<Record<string, unknown>> =>
+      (await plain.request(subject, undefined, { timeout: 2_000 })).json();
+    const ping = await ask('$SRV.PING.launcher');
+    expect(ping).toEqual({
+      type: 'io.nats.micro.v1.ping_response',
+      name: 'launcher',
+      id: expect.any(String) as string,
+      version: '2.0.0',
+      metadata: {},
+    });
+    const { type: _type, ...identity } = ping;
+    const id = String(identity['id']);
+    expect(await ask(`$SRV.PING.launcher.${id}`)).toEqual(ping);
+    const info = {
+      type: 'io.nats.micro.v1.info_response',
+      ...identity,
+      description: 'L',
+      endpoints: [{ name: 'Launch-v1', subject: launchRpc, queue_group: 'launcher', metadata: {} }],
+    };
+    expect(await ask('$SRV.INFO.launcher')).toEqual(info);
+    expect(await ask(`$SRV.INFO.launcher.${id}`)).toEqual(info);
+    const stats = await ask(`$SRV.STATS.launcher.${id}`);
+    expect(stats).toEqual({
+      type: 'io.nats.micro.v1.stats_response',
+      ...identity,
+      started: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/) as string,
+      endpoints: [
+        {
+          name: 'Launch-v1',
+          subject: launchRpc,
+          queue_group: 'launcher',
+          num_requests: 3,
+          num_errors: 1,
+          last_error: 'Grounded: the weather',
+          processing_time: expect.any(Number) as number,
+          average_processing_time: expect.any(Number) as number,
+        },
+      ],
+    });
+    const [endpoint] = stats['endpoints'] as { processing_time: number; average_processing_time: number }[];
+    expect(endpoint!.processing_time).toBeGreaterThan(0);
+    expect(endpoint!.average_processing_time).toBe(Math.round(endpoint!.processing_time / 3));
+    expect(await ask('$SRV.STATS.launcher')).toEqual(stats);
+
+    // Without a name, every service answers.
+    const names = new Set<unknown>();
+    for (const verb of ['PING', 'INFO', 'STATS']) {
+      for await (const answer of await plain.requestMany(`$SRV.${verb}`, undefined, {
+        strategy: 'stall',
+        maxWait: 2_000,
+      }))
+        names.add(`${verb} ${answer.json<{ name: string }>().name}`);
+    }
+    expect([...names]).toEqual(expect.arrayContaining(['PING launcher', 'INFO launcher', 'STATS launcher']));
+    await plain.close();
+    await broker.close();
+    const after = await connect({ servers: nats.url });
+    await expect(after.request('$SRV.PING.launcher')).rejects.toThrow(/no responders/i);
+    await after.close();
   });
 
   it('must have a name and a version that the API allows', async () => {

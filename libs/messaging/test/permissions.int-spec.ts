@@ -2,8 +2,11 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import { startTestNats, until, type TestServer } from '@flotilla/testing';
 import type { EmbeddedNats } from '@flotilla/embedded';
 import {
+  ConfigBucket,
+  configSubject,
   connectNats,
   inboxPrefixOf,
+  operatorPermissions,
   permissionsOf,
   provision,
   topologyOf,
@@ -36,6 +39,7 @@ describe('the permissions of a service', () => {
     nats = await startTestNats({
       users: [
         { user: 'admin', password: 'admin' },
+        { user: 'operator', password: 'operator', permissions: operatorPermissions('operator') },
         ...fleet.map((manifest) => ({
           user: manifest.name,
           password: manifest.name,
@@ -85,11 +89,37 @@ describe('the permissions of a service', () => {
     const manager = await jetstreamManager(pad.connection);
     await until(async () => {
       const stats = await manager.getAccountInfo();
-      return stats.streams === 4;
+      return stats.streams === 6;
     });
     await pad.serve(launchRpc, { queue: 'pad', maxInFlight: 1 }, async (request) => okReply(request, 1));
     await pad.announce({ name: 'pad', version: '1.0.0', description: '', endpoints: [launchRpc] });
     expect(pad.health()).toEqual({ connected: true, jetstream: true });
+  });
+
+  it('let it read its own settings and see them change, and neither write them nor read others’', async () => {
+    const own = new ConfigBucket(pad.connection);
+    expect(await own.read('pad', 'maxInFlight')).toBeUndefined();
+    const changes: string[] = [];
+    pad.connection.subscribe(configSubject('pad', '*'), {
+      callback: (_error, message) => void changes.push(message.string()),
+    });
+    await pad.connection.flush();
+    const operator = await connectNats({
+      servers: nats.url,
+      name: 'operator',
+      inboxPrefix: inboxPrefixOf('operator'),
+      credentials: { user: 'operator', password: 'operator' },
+    });
+    const bucket = new ConfigBucket(operator);
+    await bucket.set('pad', 'maxInFlight', '9', { by: 'ada', after: 0 });
+    await until(() => changes.length === 1);
+    expect(await own.read('pad', 'maxInFlight')).toMatchObject({ value: '9', by: 'ada' });
+    expect(await bucket.history('pad', 'maxInFlight')).toHaveLength(1);
+    expect(await bucket.keys()).toEqual([{ service: 'pad', key: 'maxInFlight' }]);
+    await operator.close();
+    const denied = /Permissions Violation/i;
+    await expect(own.set('pad', 'maxInFlight', '8', { by: 'pad', after: 1 })).rejects.toThrow(denied);
+    await expect(own.read('control', 'maxInFlight')).rejects.toThrow(denied);
   });
 
   it('are not enough for anything else, and the refusal is a typed error at once', async () => {

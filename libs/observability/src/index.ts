@@ -36,6 +36,8 @@ export {
   type OutboxReading,
   type PolicyReading,
   type SagaCount,
+  type ScheduleReading,
+  type SettingState,
 } from './metrics.ts';
 
 // Health

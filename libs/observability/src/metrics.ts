@@ -33,6 +33,26 @@ export interface OutboxReading {
   readonly oldestUnpublishedAgeMs: number;
 }
 
+/** A setting that changes without a restart. */
+export interface SettingState {
+  readonly name: string;
+  /** Of the value that the bucket has; 0 while the environment's counts. */
+  readonly revision: number;
+  /** The bucket's value is not valid, and the one before it stays. */
+  readonly refused: boolean;
+}
+
+/** Work that is done at certain times, once for all replicas; moments in milliseconds since the epoch. */
+export interface ScheduleReading {
+  readonly name: string;
+  readonly dueAt?: number;
+  readonly lastSucceededAt?: number;
+  /** The latest run that ended has failed. */
+  readonly failing: boolean;
+  /** Times that nobody was there for, so far. */
+  readonly missed: number;
+}
+
 /** Called at each scrape; a promise is awaited within the source time-out. */
 export type MetricsSource<T> = () => T | Promise<T>;
 
@@ -48,6 +68,8 @@ export interface Metrics extends MetricsRecorder {
   observeSagas(source: MetricsSource<readonly SagaCount[]>): void;
   observeOutbox(source: MetricsSource<OutboxReading>): void;
   observePolicies(source: MetricsSource<readonly PolicyReading[]>): void;
+  observeSettings(source: MetricsSource<readonly SettingState[]>): void;
+  observeSchedules(source: MetricsSource<readonly ScheduleReading[]>): void;
   observeBroker(source: MetricsSource<{ readonly connected: boolean; readonly jetstream: boolean }>): void;
 }
 
@@ -191,6 +213,30 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const breakers = gauge('flotilla_breaker_state', '1 for the state the breaker is in.', ['policy', 'state']);
   const bulkheads = gauge('flotilla_bulkhead_calls', 'Calls inside a bulkhead.', ['policy', 'state']);
   const broker = gauge('flotilla_broker_up', 'Whether the broker can be used.', ['part']);
+  const settingRevisions = gauge(
+    'flotilla_setting_revision',
+    'Revision of a dynamic setting; 0 while the environment counts.',
+    ['setting'],
+  );
+  const settingRefused = gauge(
+    'flotilla_setting_refused',
+    '1 while the value in the bucket is refused and the one before it stays.',
+    ['setting'],
+  );
+  const scheduleDue = gauge('flotilla_schedule_due_timestamp_seconds', 'When a schedule is due next.', [
+    'schedule',
+  ]);
+  const scheduleSuccess = gauge(
+    'flotilla_schedule_last_success_timestamp_seconds',
+    'When a schedule last succeeded.',
+    ['schedule'],
+  );
+  const scheduleFailing = gauge('flotilla_schedule_failing', '1 when the latest run of a schedule failed.', [
+    'schedule',
+  ]);
+  const scheduleMissed = gauge('flotilla_schedule_missed', 'Times that nobody was there for, so far.', [
+    'schedule',
+  ]);
   const scrapeErrors = counter('flotilla_scrape_errors_total', 'Sources that failed at a scrape.', [
     'source',
   ]);
@@ -307,6 +353,37 @@ export function createMetrics(options: MetricsOptions): Metrics {
           breakers.reset();
           bulkheads.reset();
           retriesLeft.reset();
+        },
+      ),
+    observeSettings: (source) =>
+      observe(
+        'settings',
+        source,
+        (states) => {
+          for (const { name: setting, revision, refused } of states) {
+            settingRevisions.set({ setting }, revision);
+            settingRefused.set({ setting }, refused ? 1 : 0);
+          }
+        },
+        () => {
+          settingRevisions.reset();
+          settingRefused.reset();
+        },
+      ),
+    observeSchedules: (source) =>
+      observe(
+        'schedules',
+        source,
+        (readings) => {
+          for (const { name: schedule, dueAt, lastSucceededAt, failing, missed } of readings) {
+            if (dueAt !== undefined) scheduleDue.set({ schedule }, dueAt / 1_000);
+            if (lastSucceededAt !== undefined) scheduleSuccess.set({ schedule }, lastSucceededAt / 1_000);
+            scheduleFailing.set({ schedule }, failing ? 1 : 0);
+            scheduleMissed.set({ schedule }, missed);
+          }
+        },
+        () => {
+          for (const each of [scheduleDue, scheduleSuccess, scheduleFailing, scheduleMissed]) each.reset();
         },
       ),
     observeBroker: (source) =>

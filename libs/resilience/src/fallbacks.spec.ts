@@ -72,6 +72,17 @@ describe('fallback', () => {
     ).rejects.toThrow('connection refused');
   });
 
+  it('answers after a deadline of the call when its own is later', async () => {
+    const policy = createPolicy('stock', { timeoutMs: 100 });
+    const hanging = (): Promise<number> => new Promise(() => undefined);
+    const answered = policy.execute(hanging, {
+      deadline: Date.now() + 50,
+      fallback: { ...fallbackValue(7), deadline: Date.now() + 80 },
+    });
+    await pass(50);
+    expect(await answered).toBe(7);
+  });
+
   it('may decline by throwing', async () => {
     const policy = createPolicy('stock', { timeoutMs: false });
     const answer = (error: unknown): number => {

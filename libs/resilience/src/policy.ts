@@ -79,6 +79,11 @@ export interface Fallback<T> {
    * so not refusals. Never asked when the caller has left or its deadline has passed: nobody waits for the answer.
    */
   readonly when?: (error: unknown) => boolean;
+  /**
+   * When the answer is of no more use, milliseconds since the epoch. Default: the deadline of the call; later where that
+   * is a time-out and the caller waits longer.
+   */
+  readonly deadline?: number;
 }
 
 export interface ExecuteOptions<T = unknown> {
@@ -349,10 +354,11 @@ class CompletePolicy implements SinglePolicy {
     return leftMs;
   }
 
-  #mayFallBack<T>(error: unknown, deadline: number | undefined, { when }: Fallback<T>): boolean {
-    if (error instanceof DeadlineExceededError) return false;
-    if (deadline !== undefined && this.#clock.now() >= deadline) return false;
-    return when === undefined ? this.#isFailure(error) : when(error);
+  #mayFallBack<T>(error: unknown, deadline: number | undefined, fallback: Fallback<T>): boolean {
+    const until = fallback.deadline ?? deadline;
+    if (until !== undefined && this.#clock.now() >= until) return false;
+    if (fallback.when !== undefined) return fallback.when(error);
+    return error instanceof DeadlineExceededError || this.#isFailure(error);
   }
 
   #isFailure(error: unknown): boolean {

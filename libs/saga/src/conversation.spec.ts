@@ -17,7 +17,7 @@ import {
   type FulfilmentData,
 } from '../test/fixtures/fulfilment.ts';
 import { RecordedActions } from '../test/fixtures/recorded-actions.ts';
-import { command, defineSaga, local, park, waitFor } from './definition.ts';
+import { command, defineSaga, local, park, waitFor } from './index.ts';
 import { simulateSaga, type SagaSimulation } from './testing/index.ts';
 
 const small: FulfilmentData = { orderId: 'o-1', total: 900, skus: ['A'] };

@@ -10,7 +10,7 @@ import {
   type FulfilmentActions,
   type FulfilmentData,
 } from '../test/fixtures/fulfilment.ts';
-import { abort, command, defineSaga, local, waitFor } from './definition.ts';
+import { abort, command, defineSaga, local, waitFor } from './index.ts';
 import { sagaDiagram } from './diagram.ts';
 import * as api from './index.ts';
 import * as testingApi from './testing/index.ts';
@@ -131,6 +131,7 @@ it('a saga can be drawn', () => {
 it('the public API is what it is meant to be', () => {
   expect(Object.keys(api).sort()).toMatchInlineSnapshot(`
     [
+      "AddSagaTrace1764200000000",
       "CreateSagaTables1763800000000",
       "InMemorySagaStore",
       "MAX_BUFFERED_EVENTS",
@@ -150,15 +151,20 @@ it('the public API is what it is meant to be', () => {
       "drive",
       "hasEnded",
       "local",
+      "migration",
+      "parallel",
       "park",
       "parseSagaKey",
       "sagaCommandId",
       "sagaDiagram",
       "sagaKey",
       "sagaMigrations",
+      "scope",
+      "signal",
       "startInstance",
       "transition",
       "waitFor",
+      "waitForSignal",
       "waitingFor",
       "withoutDefinition",
     ]

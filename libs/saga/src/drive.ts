@@ -1,7 +1,9 @@
 import { BusinessError } from '@flotilla/contracts-protocol';
-import { reasonOf, type SagaDefinition } from './definition.ts';
-import type { SagaInput, SagaEffect, Transition } from './transition.ts';
-import { transition } from './transition.ts';
+import type { SagaDefinition } from './definition/define-saga.ts';
+import { reasonOf } from './definition/next.ts';
+import { compensationOf } from './definition/steps.ts';
+import type { SagaEffect, SagaInput, Transition } from './transition/contract.ts';
+import { transition } from './transition/transition.ts';
 
 /** An effect that is left once the local actions have run. */
 export type OutwardEffect = Exclude<SagaEffect, { type: 'run' }>;
@@ -45,8 +47,8 @@ async function runAction<D, A>(
   data: D,
   { step: name, direction }: Extract<SagaEffect, { type: 'run' }>,
 ): Promise<SagaInput> {
-  const step = definition.steps.find((each) => each.name === name);
-  const compensation = step?.kind === 'wait' ? undefined : step?.compensation;
+  const step = definition.nodes.get(name)?.step;
+  const compensation = step && compensationOf(step);
   try {
     if (direction === 'forward' && step?.kind === 'local') {
       return { type: 'ran', result: await step.run(data, actions) };

@@ -11,7 +11,7 @@ import {
 } from '../test/fixtures/fulfilment.ts';
 import { RecordedActions } from '../test/fixtures/recorded-actions.ts';
 
-import { command, defineSaga } from './definition.ts';
+import { command, defineSaga } from './index.ts';
 import { bindSaga, SagaEngine, type OutgoingSagaCommand, type SagaChange } from './engine.ts';
 import { InMemorySagaStore } from './in-memory-store.ts';
 import { sagaCommandId, type SagaInstance } from './instance.ts';

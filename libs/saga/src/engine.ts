@@ -1,7 +1,11 @@
 import type { AnyMessage, ReplyOutcome } from '@flotilla/contracts-protocol';
 import { contractOf } from '@flotilla/contracts-protocol';
-import type { Clock } from '@flotilla/kernel';
-import type { SagaDefinition, SagaReason, WaitStep } from './definition.ts';
+import { errorMessage, type Clock } from '@flotilla/kernel';
+import type { SagaDefinition } from './definition/define-saga.ts';
+import { migrated, mismatches } from './definition/migrations.ts';
+import type { SagaReason } from './definition/next.ts';
+import type { SagaSignal } from './definition/signal.ts';
+import type { WaitStep } from './definition/steps.ts';
 import { drive } from './drive.ts';
 import {
   hasEnded,
@@ -14,17 +18,16 @@ import {
 } from './instance.ts';
 import { SagaAlreadyStartedError, SagaVersionConflictError, UnknownSagaError } from './saga.errors.ts';
 import type { DueTimer, SagaCount, SagaFilter, SagaStore } from './store.ts';
-import {
-  startInstance,
-  transition,
-  withoutDefinition,
-  type CancelAnswer,
-  type HandledAnswer,
-  type RetryAnswer,
-  type SagaAnswer,
-  type SagaInput,
-  type Transition,
-} from './transition.ts';
+import type {
+  CancelAnswer,
+  HandledAnswer,
+  RetryAnswer,
+  SagaAnswer,
+  SagaInput,
+  Transition,
+} from './transition/contract.ts';
+import { startInstance, transition } from './transition/transition.ts';
+import { withoutDefinition } from './transition/without-definition.ts';
 import { waitingFor } from './waiting-for.ts';
 
 /** A command on its way out, inside the unit of work. */
@@ -73,6 +76,7 @@ export interface UnknownInstance {
 
 export type ReplyResult = HandledAnswer | UnknownInstance;
 export type EventResult = SagaRef & (HandledAnswer | UnknownInstance);
+export type SignalResult = HandledAnswer | UnknownInstance;
 export type CancelResult = CancelAnswer | UnknownInstance;
 export type RetryResult = RetryAnswer | UnknownInstance;
 
@@ -96,6 +100,8 @@ export interface SagaChange extends SagaRef {
   readonly to: SagaStatus;
   /** When the instance was started, milliseconds since the epoch. */
   readonly startedAt: number;
+  /** When it had changed before, milliseconds since the epoch: what has ended now has lasted since then. */
+  readonly before: number;
   readonly history: readonly HistoryEntry[];
 }
 
@@ -120,6 +126,13 @@ export interface SagaEngineOptions {
   readonly onChange?: (change: SagaChange) => void;
 }
 
+interface CarriedOver {
+  readonly instance: SagaInstance | undefined;
+  readonly history: readonly HistoryEntry[];
+  /** Why it was not carried over. */
+  readonly failure?: SagaReason;
+}
+
 /** A saga by its name or its definition. */
 export type SagaName = string | { readonly name: string };
 
@@ -134,7 +147,7 @@ export class SagaEngine {
   readonly #transport: SagaTransport;
   readonly #clock: Clock;
   readonly #sagas = new Map<string, BoundSaga>();
-  readonly #names = new Set<string>();
+  readonly #newest = new Map<string, BoundSaga>();
   readonly #waits = new Map<string, Map<string, WaitStep<unknown>>>();
   readonly #onChange: ((change: SagaChange) => void) | undefined;
   readonly #timerListeners = new Set<(dueAt: number) => void>();
@@ -145,6 +158,10 @@ export class SagaEngine {
     this.#clock = clock;
     this.#onChange = onChange;
     for (const saga of sagas) this.#register(saga);
+    const problems = sagas.flatMap(({ definition }) => this.#migrationProblems(definition));
+    if (problems.length > 0) {
+      throw new TypeError(`Sagas cannot be carried over as declared:\n- ${problems.join('\n- ')}`);
+    }
   }
 
   /**
@@ -155,7 +172,7 @@ export class SagaEngine {
     definition: SagaDefinition<D, A>,
     id: string,
     data: D,
-    options: { readonly correlationId?: string } = {},
+    options: { readonly correlationId?: string; readonly traceparent?: string } = {},
   ): Promise<SagaRef> {
     const bound = this.#bound(definition.name, definition.version);
     if (bound === undefined)
@@ -166,7 +183,7 @@ export class SagaEngine {
     const written = { ...instance, revision: 1 };
     if (!(await this.#store.insert(written, history))) throw new SagaAlreadyStartedError(definition.name, id);
     await this.#carryOut(bound, written, effects);
-    this.#changed(null, written, history);
+    this.#changed(null, now, written, history);
     return { saga: definition.name, id };
   }
 
@@ -195,6 +212,28 @@ export class SagaEngine {
     return results;
   }
 
+  /**
+   * Tells a saga something, by a signal that one of its steps waits for, now or later. One id counts once. Throws
+   * InvalidMessageError for a payload that the signal does not allow, and a TypeError for a signal that is not the
+   * definition's.
+   */
+  signal<D, A, P>(
+    definition: SagaDefinition<D, A>,
+    id: string,
+    signal: SagaSignal<P>,
+    payload: NoInfer<P>,
+    messageId: string,
+  ): Promise<SignalResult> {
+    const { name } = signal;
+    if (!definition.signals.some((each) => each.name === name)) {
+      throw new TypeError(
+        `No step of saga ${definition.name} v${definition.version} waits for signal "${name}"`,
+      );
+    }
+    const input = { type: 'signal', id: messageId, name, payload: signal.parse(payload) } as const;
+    return this.#apply<HandledAnswer>({ saga: definition.name, id }, input);
+  }
+
   /** The timers in the order in which they are due. */
   nextTimers(limit: number): Promise<DueTimer[]> {
     return this.#store.nextTimers(limit);
@@ -215,8 +254,9 @@ export class SagaEngine {
   }
 
   /** An operator's decision to go on with a parked instance: the step is done again, under a new command id. */
-  retry(saga: SagaName, id: string): Promise<RetryResult> {
-    return this.#apply<RetryAnswer>({ saga: nameOf(saga), id }, { type: 'retry' });
+  retry(saga: SagaName, id: string, reason?: string): Promise<RetryResult> {
+    const input = { type: 'retry', ...(reason !== undefined && { reason }) } as const;
+    return this.#apply<RetryAnswer>({ saga: nameOf(saga), id }, input);
   }
 
   /**
@@ -231,6 +271,27 @@ export class SagaEngine {
   /** Stops an instance for a person to look at. An answer that still comes lets it go on. */
   park(saga: SagaName, id: string, reason: SagaReason): Promise<ReplyResult> {
     return this.#apply<HandledAnswer>({ saga: nameOf(saga), id }, { type: 'park', reason });
+  }
+
+  /**
+   * Carries instances of older versions over, at most `limit` of each, where migrations are declared; says how many
+   * there were. One that changes otherwise meanwhile is left to that.
+   */
+  async migrateOpen(limit: number): Promise<number> {
+    let count = 0;
+    for (const { saga, version } of await this.#store.countOpen()) {
+      if (!this.#hasMigration(saga, version)) continue;
+      for (const before of await this.#store.list({ saga, version, status: 'open', limit })) {
+        const now = this.#clock.now();
+        const carried = this.#carriedOver(before, now);
+        if (carried?.instance === undefined) continue;
+        const next = { ...carried.instance, revision: before.revision + 1, updatedAt: now };
+        if (!(await this.#store.save(before, next, carried.history))) continue;
+        this.#changed(before.status, before.updatedAt, next, carried.history);
+        count += 1;
+      }
+    }
+    return count;
   }
 
   async list(filter: SagaFilter = {}): Promise<SagaSummary[]> {
@@ -258,10 +319,10 @@ export class SagaEngine {
     return this.#store.countOpen();
   }
 
-  /** Versions with open instances that are not registered here. Ask at start: such instances will be parked. */
+  /** Versions with open instances that are neither registered here nor carried over. Ask at start: such instances will be parked. */
   async missingDefinitions(): Promise<SagaCount[]> {
     return (await this.#store.countOpen()).filter(
-      ({ saga, version }) => this.#bound(saga, version) === undefined,
+      ({ saga, version }) => this.#bound(saga, version) === undefined && !this.#hasMigration(saga, version),
     );
   }
 
@@ -277,12 +338,13 @@ export class SagaEngine {
   }
 
   #register(saga: BoundSaga): void {
-    const { name, version, steps } = saga.definition;
+    const { name, version, nodes } = saga.definition;
     const key = `${name} v${version}`;
     if (this.#sagas.has(key)) throw new TypeError(`Saga ${key} is registered twice`);
     this.#sagas.set(key, saga);
-    this.#names.add(name);
-    for (const step of steps) {
+    const newest = this.#newest.get(name);
+    if (newest === undefined || newest.definition.version < version) this.#newest.set(name, saga);
+    for (const { step } of nodes.values()) {
       if (step.kind !== 'wait') continue;
       for (const { contract } of step.events) {
         const waits = this.#waits.get(contract.type) ?? new Map<string, WaitStep<unknown>>();
@@ -295,6 +357,35 @@ export class SagaEngine {
 
   #bound(saga: string, version: number): BoundSaga | undefined {
     return this.#sagas.get(`${saga} v${version}`);
+  }
+
+  #hasMigration(saga: string, version: number): boolean {
+    const newest = this.#newest.get(saga);
+    return newest !== undefined && Object.hasOwn(newest.definition.migrations, version);
+  }
+
+  /** What is wrong with how registered older versions are carried over to this definition. */
+  #migrationProblems(definition: SagaDefinition<unknown, unknown>): string[] {
+    return Object.keys(definition.migrations).flatMap((version) => {
+      const old = this.#bound(definition.name, Number(version));
+      return old === undefined ? [] : mismatches(old.definition, definition);
+    });
+  }
+
+  /** The instance on the newest version, if a migration covers it: where it is, and all that it refers to. */
+  #carriedOver(before: SagaInstance, now: number): CarriedOver | undefined {
+    const newest = this.#newest.get(before.saga);
+    if (newest === undefined || newest.definition.version === before.version || hasEnded(before))
+      return undefined;
+    try {
+      const instance = migrated(before, newest.definition);
+      if (instance === undefined) return undefined;
+      const detail = { from: before.version, to: instance.version };
+      return { instance, history: [{ at: now, kind: 'migrated', step: instance.step, detail }] };
+    } catch (error) {
+      const message = `Its data could not be carried over to version ${newest.definition.version}: ${errorMessage(error)}`;
+      return { instance: undefined, history: [], failure: { code: 'MIGRATION_FAILED', message } };
+    }
   }
 
   #known(): string[] {
@@ -313,26 +404,30 @@ export class SagaEngine {
 
   async #applyTo<T extends SagaAnswer>(before: SagaInstance, input: SagaInput): Promise<T> {
     const now = this.#clock.now();
-    const bound = this.#bound(before.saga, before.version);
+    const carried = this.#carriedOver(before, now);
+    const current = carried?.instance ?? before;
+    const bound = this.#bound(current.saga, current.version);
     const first: Transition<unknown> =
       bound === undefined
-        ? withoutDefinition(before, input, now)
-        : transition(bound.definition, before, input, now);
+        ? withoutDefinition(current, input, now, carried?.failure)
+        : transition(bound.definition, current, input, now);
     // Each kind of input has its own answers; see SagaInput and the aliases beside it.
     const answer = first.answer as T;
-    if (first.instance === before) {
+    if (first.instance === current) {
       if (first.history.length > 0) await this.#store.record(before, first.history);
       return answer;
     }
-    const { instance, effects, history } = bound
+    const driven = bound
       ? await drive(bound.definition, bound.actions, first, now)
       : { ...first, effects: [] };
+    const { instance, effects } = driven;
+    const history = carried?.instance ? [...carried.history, ...driven.history] : driven.history;
     const written = { ...instance, revision: before.revision + 1 };
     if (!(await this.#store.save(before, written, history))) {
       throw new SagaVersionConflictError(before.saga, before.id, before.revision);
     }
     if (bound) await this.#carryOut(bound, written, effects);
-    this.#changed(before.status, written, history);
+    this.#changed(before.status, before.updatedAt, written, history);
     return answer;
   }
 
@@ -355,6 +450,9 @@ export class SagaEngine {
           });
           break;
         }
+        case 'cancel-decided':
+          await definition.onCancelDecided?.(instance.data, actions, effect.decision);
+          break;
         case 'completed':
           await definition.onCompleted?.(instance.data, actions);
           break;
@@ -365,9 +463,14 @@ export class SagaEngine {
     }
   }
 
-  #changed(from: SagaStatus | null, instance: SagaInstance, history: readonly HistoryEntry[]): void {
+  #changed(
+    from: SagaStatus | null,
+    before: number,
+    instance: SagaInstance,
+    history: readonly HistoryEntry[],
+  ): void {
     const { saga, id, version, status: to, dueAt, startedAt } = instance;
-    this.#onChange?.({ saga, id, version, from, to, startedAt, history });
+    this.#onChange?.({ saga, id, version, from, to, startedAt, before, history });
     if (dueAt !== null && !hasEnded(instance)) for (const listener of this.#timerListeners) listener(dueAt);
   }
 }

@@ -65,7 +65,9 @@ export class InMemorySagaStore implements SagaStore {
 
   async nextTimers(limit: number): Promise<DueTimer[]> {
     return this.#all()
-      .flatMap(({ saga, id, dueAt }) => (dueAt === null ? [] : [{ saga, id, dueAt }]))
+      .flatMap(({ saga, id, dueAt, traceparent }) =>
+        dueAt === null ? [] : [{ saga, id, dueAt, traceparent }],
+      )
       .sort((a, b) => a.dueAt - b.dueAt)
       .slice(0, limit);
   }
@@ -75,9 +77,13 @@ export class InMemorySagaStore implements SagaStore {
     return instance !== undefined && instance.dueAt !== null && instance.dueAt <= now ? instance : undefined;
   }
 
-  async list({ saga, status, limit = DEFAULT_LIST_LIMIT, after }: SagaFilter): Promise<SagaInstance[]> {
+  async list(filter: SagaFilter): Promise<SagaInstance[]> {
+    const { saga, status, step, version, unchangedSince, limit = DEFAULT_LIST_LIMIT, after } = filter;
     return this.#all()
       .filter((each) => saga === undefined || each.saga === saga)
+      .filter((each) => step === undefined || each.step === step)
+      .filter((each) => version === undefined || each.version === version)
+      .filter((each) => unchangedSince === undefined || each.updatedAt < unchangedSince)
       .filter(
         (each) => status === undefined || (status === 'open' ? !hasEnded(each) : each.status === status),
       )

@@ -1,24 +1,33 @@
 // Declaring a saga
 export {
-  abort,
-  command,
   defineSaga,
-  local,
+  type CancelDecision,
+  type SagaDefinition,
+  type SagaOptions,
+  type Stretch,
+} from './definition/define-saga.ts';
+export {
+  command,
+  type CommandStepOptions,
+  type FallbackCommand,
+  type UndoByCommand,
+} from './definition/command.ts';
+export { local, type LocalStepOptions } from './definition/local.ts';
+export { waitFor, waitForSignal, type SignalStepOptions, type WaitStepOptions } from './definition/wait.ts';
+export { signal, type SagaSignal } from './definition/signal.ts';
+export { parallel, scope, type ParallelOptions } from './definition/groups.ts';
+export { migration, type SagaMigration } from './definition/migrations.ts';
+export {
+  abort,
   park,
   SagaAbort,
   SagaPark,
-  waitFor,
-  type CommandStepOptions,
   type Fallback,
-  type LocalStepOptions,
   type Next,
-  type SagaDefinition,
-  type SagaOptions,
   type SagaReason,
-  type SagaStep,
-  type UndoByCommand,
-  type WaitStepOptions,
-} from './definition.ts';
+} from './definition/next.ts';
+export type { CommandPolicy, RetryPolicy } from './definition/retry-policy.ts';
+export type { CancelMode, Deadline, SagaScope, SagaStep } from './definition/steps.ts';
 export { sagaDiagram } from './diagram.ts';
 
 // Running sagas
@@ -40,6 +49,7 @@ export {
   type SagaReply,
   type SagaSummary,
   type SagaTransport,
+  type SignalResult,
   type UnknownInstance,
 } from './engine.ts';
 export { SagaTimers, type SagaTimersOptions } from './timers.ts';
@@ -48,7 +58,12 @@ export { SagaTimers, type SagaTimersOptions } from './timers.ts';
 export type { DueTimer, SagaCount, SagaFilter, SagaStore } from './store.ts';
 export { InMemorySagaStore } from './in-memory-store.ts';
 export { PostgresSagaStore, type SagaUnit } from './postgres-store.ts';
-export { CreateSagaTables1763800000000, sagaMigrations, type MigrationConnection } from './migration.ts';
+export {
+  AddSagaTrace1764200000000,
+  CreateSagaTables1763800000000,
+  sagaMigrations,
+  type MigrationConnection,
+} from './migration.ts';
 
 // What an instance is, and the pure function that moves it
 export {
@@ -56,32 +71,34 @@ export {
   parseSagaKey,
   sagaCommandId,
   sagaKey,
+  type Branch,
   type BufferedEvent,
+  type Cursor,
   type HistoryEntry,
   type HistoryKind,
   type Parked,
+  type PendingCancel,
+  type RefusedCancel,
   type SagaDirection,
   type SagaInstance,
   type SagaRef,
   type SagaStatus,
   type SagaWaiting,
 } from './instance.ts';
-export {
-  MAX_BUFFERED_EVENTS,
-  startInstance,
-  transition,
-  withoutDefinition,
-  type CancelAnswer,
-  type DefinitionMissing,
-  type HandledAnswer,
-  type ReplyInput,
-  type RetryAnswer,
-  type SagaAnswer,
-  type SagaEffect,
-  type SagaInput,
-  type StartOptions,
-  type Transition,
-} from './transition.ts';
+export { startInstance, transition, type StartOptions } from './transition/transition.ts';
+export { MAX_BUFFERED_EVENTS } from './transition/events.ts';
+export { withoutDefinition } from './transition/without-definition.ts';
+export type {
+  CancelAnswer,
+  DefinitionMissing,
+  HandledAnswer,
+  ReplyInput,
+  RetryAnswer,
+  SagaAnswer,
+  SagaEffect,
+  SagaInput,
+  Transition,
+} from './transition/contract.ts';
 export { drive, type Driven, type OutwardEffect } from './drive.ts';
 export { waitingFor } from './waiting-for.ts';
 export {

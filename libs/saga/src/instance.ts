@@ -1,5 +1,5 @@
 import { deterministicId } from '@flotilla/kernel';
-import type { SagaReason } from './definition.ts';
+import type { SagaReason } from './definition/next.ts';
 
 /**
  * `running` forward, `compensating` backward, ended as `completed` or `compensated`, or `parked`: neither way goes
@@ -11,14 +11,52 @@ export type SagaStatus = 'running' | 'compensating' | 'completed' | 'compensated
 export type SagaDirection = 'forward' | 'compensation';
 
 /**
- * What an instance waits for: the answer to the command in flight, an event, the delay before the next try of a
- * failed command, or (only inside one unit of work) a local action.
+ * What an instance waits for: the answer to the command in flight, an event or a signal, the delay before the next try
+ * of a failed command, the branches of a group, or (only inside one unit of work) a local action.
  */
-export type SagaWaiting = 'reply' | 'event' | 'retry' | 'action';
+export type SagaWaiting = 'reply' | 'event' | 'retry' | 'branches' | 'action';
 
-/** An event that came before the saga waited for it. */
+/** Where something stands: the instance as a whole, or one branch of a group. */
+export interface Cursor {
+  /** The node that it is at; null once the instance has ended. */
+  readonly step: string | null;
+  readonly waiting: SagaWaiting | null;
+  /** Which try of this step in this direction, from 1. */
+  readonly attempt: number;
+  /** The command whose answer is still of interest: in flight, or given up on when it was parked. */
+  readonly commandId: string | null;
+  /** The durable timer. */
+  readonly dueAt: number | null;
+}
+
+/** One branch of a group that has not ended. */
+export interface Branch extends Cursor {
+  readonly step: string;
+  /** Why it waits for a person; the instance is parked when all its open branches do. */
+  readonly parked: SagaReason | null;
+}
+
+/** A cancellation, or an operator's abort, that waits for what is in flight. */
+export interface PendingCancel extends SagaReason {
+  /** The end of the step decides whether it is still possible: see `CancelMode`. */
+  readonly lock?: true;
+  /** An operator's: nobody waits for its decision. */
+  readonly force?: true;
+}
+
+/** A cancellation that was refused after it had been taken. */
+export interface RefusedCancel {
+  readonly reason: string;
+  readonly at: number;
+}
+
+/** The key of the whole saga's deadline among {@link SagaInstance.deadlines}; no step can be called so. */
+export const WHOLE_SAGA = '*';
+
+/** An event or a signal that came before the saga waited for it. */
 export interface BufferedEvent {
   readonly id: string;
+  /** The event's type, or `signal:<name>`. */
   readonly type: string;
   readonly payload: unknown;
 }
@@ -29,7 +67,7 @@ export interface Parked extends SagaReason {
 }
 
 /** One saga of one business object: all that is known of it, plain data. Times are milliseconds since the epoch. */
-export interface SagaInstance<D = unknown> {
+export interface SagaInstance<D = unknown> extends Cursor {
   readonly saga: string;
   /** The id of the business object, for example the order's. Unique per saga. */
   readonly id: string;
@@ -39,27 +77,29 @@ export interface SagaInstance<D = unknown> {
   readonly revision: number;
   readonly status: SagaStatus;
   readonly direction: SagaDirection;
-  /** The step that it is at; null once it has ended. */
-  readonly step: string | null;
-  readonly waiting: SagaWaiting | null;
-  /** Which try of this step in this direction, from 1. */
-  readonly attempt: number;
   /** Counts the commands made so far; a sending that is repeated unanswered keeps its epoch. */
   readonly epoch: number;
-  /** The command whose answer is still of interest: in flight, or given up on when the instance was parked. */
-  readonly commandId: string | null;
-  /** The durable timer. */
-  readonly dueAt: number | null;
+  /** The branches of the group that it is at which have not ended. */
+  readonly branches: readonly Branch[];
+  /** When the time of the scopes and groups that it is in is over, by name. */
+  readonly deadlines: Readonly<Record<string, number>> | null;
   /** Steps to be undone, the latest last. */
   readonly undo: readonly string[];
   readonly buffer: readonly BufferedEvent[];
-  /** Set while a cancellation waits for the answer of the step in flight. */
-  readonly cancel: SagaReason | null;
+  /** The ids of signals that were used and that could count once more, so that none does. */
+  readonly signals: readonly string[];
+  /** Set while a cancellation waits for what is in flight. */
+  readonly cancel: PendingCancel | null;
+  readonly cancelRefused: RefusedCancel | null;
+  /** Why a branch gave up, while the answers of the others are awaited. */
+  readonly failing: SagaReason | null;
   /** Why it compensates or has compensated. */
   readonly reason: SagaReason | null;
   readonly parked: Parked | null;
   readonly data: D;
   readonly correlationId: string | null;
+  /** The trace that it was started in, as a W3C `traceparent`: what its timers do belongs to it too. */
+  readonly traceparent: string | null;
   readonly startedAt: number;
   readonly updatedAt: number;
   readonly endedAt: number | null;
@@ -78,7 +118,13 @@ export type HistoryKind =
   | 'event-buffered'
   | 'event-ignored'
   | 'reply-ignored'
+  | 'signal'
+  | 'signal-ignored'
+  | 'fallback'
+  | 'deadline-passed'
   | 'cancel-requested'
+  | 'cancel-refused'
+  | 'migrated'
   | 'compensating'
   | 'undone'
   | 'undo-skipped'

@@ -62,5 +62,18 @@ export class CreateSagaTables1763800000000 {
   }
 }
 
+/** Where a saga's trace is kept: written once, with the row. */
+export class AddSagaTrace1764200000000 {
+  readonly name = 'AddSagaTrace1764200000000';
+
+  async up(connection: MigrationConnection): Promise<void> {
+    await connection.query(`ALTER TABLE saga_instances ADD COLUMN traceparent text`);
+  }
+
+  async down(connection: MigrationConnection): Promise<void> {
+    await connection.query(`ALTER TABLE saga_instances DROP COLUMN traceparent`);
+  }
+}
+
 /** The migrations of this library, in order. */
-export const sagaMigrations = [CreateSagaTables1763800000000] as const;
+export const sagaMigrations = [CreateSagaTables1763800000000, AddSagaTrace1764200000000] as const;

@@ -1,16 +1,19 @@
 import { defineBulk, type BulkStatement } from '@flotilla/persistence/bulk';
 import type {
+  Branch,
   BufferedEvent,
   HistoryEntry,
   HistoryKind,
   Parked,
+  PendingCancel,
+  RefusedCancel,
   SagaDirection,
   SagaInstance,
   SagaRef,
   SagaStatus,
   SagaWaiting,
 } from './instance.ts';
-import type { SagaReason } from './definition.ts';
+import type { SagaReason } from './definition/next.ts';
 import {
   DEFAULT_LIST_LIMIT,
   type DueTimer,
@@ -26,13 +29,18 @@ export interface SagaUnit {
   bulk?<R>(statement: BulkStatement, row: readonly unknown[]): Promise<R[]>;
 }
 
-/** What is not queried by column. */
+/** What is not queried by column. What a saga does not use takes no room. */
 interface Progress {
   readonly direction: SagaDirection;
   readonly waiting: SagaWaiting | null;
   readonly undo: readonly string[];
+  readonly branches?: readonly Branch[];
+  readonly deadlines?: Readonly<Record<string, number>>;
   readonly buffer?: readonly BufferedEvent[];
-  readonly cancel?: SagaReason;
+  readonly signals?: readonly string[];
+  readonly cancel?: PendingCancel;
+  readonly cancelRefused?: RefusedCancel;
+  readonly failing?: SagaReason;
   readonly reason?: SagaReason;
   readonly parked?: Parked;
 }
@@ -51,6 +59,7 @@ interface InstanceRow {
   readonly progress: Progress;
   readonly data: unknown;
   readonly correlation_id: string | null;
+  readonly traceparent: string | null;
   readonly started_at: number;
   readonly updated_at: number;
   readonly ended_at: number | null;
@@ -61,7 +70,7 @@ const time = (parameter: string): string => `to_timestamp(${parameter}::float8 /
 const millis = (column: string): string => `(extract(epoch FROM ${column}) * 1000)::float8 AS ${column}`;
 
 const COLUMNS = `id, saga, version, revision, status, step, attempt, epoch, command_id, ${millis('due_at')}, progress,
-  data, correlation_id, ${millis('started_at')}, ${millis('updated_at')}, ${millis('ended_at')}`;
+  data, correlation_id, traceparent, ${millis('started_at')}, ${millis('updated_at')}, ${millis('ended_at')}`;
 
 const BY_REF = 'id = $1 AND saga = $2';
 
@@ -88,6 +97,7 @@ const history = (condition: string): string => `
 
 /** What every transition writes, with the types of the parameters; see {@link changing}. */
 const CHANGING = {
+  version: 'int',
   revision: 'int',
   status: 'text',
   step: 'text',
@@ -100,7 +110,7 @@ const CHANGING = {
   ended_at: 'float8',
 };
 
-const GIVEN_CHANGES = `given.revision, given.status, given.step, given.attempt, given.epoch, given.command_id,
+const GIVEN_CHANGES = `given.version, given.revision, given.status, given.step, given.attempt, given.epoch, given.command_id,
       ${time('given.due_at')}, given.progress, ${time('given.updated_at')}, ${time('given.ended_at')}`;
 
 const INSERT = defineBulk(
@@ -110,16 +120,16 @@ const INSERT = defineBulk(
     saga: 'text',
     ...CHANGING,
     data: 'jsonb',
-    version: 'int',
     correlation_id: 'text',
+    traceparent: 'text',
     started_at: 'float8',
     lines: 'jsonb',
   },
   (given) => `
   WITH given AS (SELECT * FROM ${given}), written AS (
-    INSERT INTO saga_instances (id, saga, ${Object.keys(CHANGING).join(', ')}, data, version, correlation_id, started_at)
+    INSERT INTO saga_instances (id, saga, ${Object.keys(CHANGING).join(', ')}, data, correlation_id, traceparent, started_at)
     SELECT given.id, given.saga, ${GIVEN_CHANGES},
-      given.data, given.version, given.correlation_id, ${time('given.started_at')}
+      given.data, given.correlation_id, given.traceparent, ${time('given.started_at')}
     FROM given
     ON CONFLICT DO NOTHING
     RETURNING id, saga
@@ -137,11 +147,11 @@ const SAVE = defineBulk(
   { id: 'text', saga: 'text', ...CHANGING, data: 'jsonb', lines: 'jsonb' },
   (given) => `
   WITH given AS (SELECT * FROM ${given}), written AS (
-    INSERT INTO saga_instances (id, saga, ${Object.keys(CHANGING).join(', ')}, data, version, correlation_id, started_at)
+    INSERT INTO saga_instances (id, saga, ${Object.keys(CHANGING).join(', ')}, data, correlation_id, started_at)
     SELECT given.id, given.saga, ${GIVEN_CHANGES},
-      given.data, found.version, found.correlation_id, found.started_at
+      given.data, found.correlation_id, found.started_at
     FROM given CROSS JOIN LATERAL (
-      SELECT version, correlation_id, started_at FROM saga_instances
+      SELECT correlation_id, started_at FROM saga_instances
       WHERE saga_instances.id = given.id AND saga_instances.saga = given.saga
         AND saga_instances.revision = given.revision - 1 OFFSET 0
     ) AS found
@@ -189,14 +199,14 @@ export class PostgresSagaStore implements SagaStore {
   }
 
   async insert(instance: SagaInstance, history: readonly HistoryEntry[]): Promise<boolean> {
-    const { id, saga, version, data, correlationId, startedAt } = instance;
+    const { id, saga, data, correlationId, traceparent, startedAt } = instance;
     const written = await this.#bulk(INSERT, [
       id,
       saga,
       ...changing(instance),
       JSON.stringify(data),
-      version,
       correlationId,
+      traceparent,
       startedAt,
       linesOf(history),
     ]);
@@ -224,12 +234,14 @@ export class PostgresSagaStore implements SagaStore {
   }
 
   async nextTimers(limit: number): Promise<DueTimer[]> {
-    const rows = await this.#unit.query<{ id: string; saga: string; due_at: number }>(
-      `SELECT id, saga, ${millis('due_at')} FROM saga_instances WHERE due_at IS NOT NULL
+    const rows = await this.#unit.query<
+      Pick<InstanceRow, 'id' | 'saga' | 'traceparent'> & { due_at: number }
+    >(
+      `SELECT id, saga, traceparent, ${millis('due_at')} FROM saga_instances WHERE due_at IS NOT NULL
        ORDER BY saga_instances.due_at LIMIT $1`,
       [limit],
     );
-    return rows.map(({ id, saga, due_at: dueAt }) => ({ saga, id, dueAt }));
+    return rows.map(({ id, saga, due_at: dueAt, traceparent }) => ({ saga, id, dueAt, traceparent }));
   }
 
   async claimDue({ id, saga }: SagaRef, now: number): Promise<SagaInstance | undefined> {
@@ -237,12 +249,16 @@ export class PostgresSagaStore implements SagaStore {
     return row && fromRow(row);
   }
 
-  async list({ saga, status, limit = DEFAULT_LIST_LIMIT, after }: SagaFilter): Promise<SagaInstance[]> {
+  async list(filter: SagaFilter): Promise<SagaInstance[]> {
+    const { saga, status, step, version, unchangedSince, limit = DEFAULT_LIST_LIMIT, after } = filter;
     const params: unknown[] = [limit];
     const parameter = (value: unknown): string => `$${params.push(value)}`;
     const conditions = [
       ...(saga === undefined ? [] : [`saga = ${parameter(saga)}`]),
       ...(status === undefined ? [] : [status === 'open' ? OPEN : `status = ${parameter(status)}`]),
+      ...(step === undefined ? [] : [`step = ${parameter(step)}`]),
+      ...(version === undefined ? [] : [`version = ${parameter(version)}`]),
+      ...(unchangedSince === undefined ? [] : [`updated_at < ${time(parameter(unchangedSince))}`]),
       ...(after === undefined ? [] : [`(id, saga) < (${parameter(after.id)}, ${parameter(after.saga)})`]),
     ];
     const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
@@ -291,18 +307,25 @@ const OPEN = `(due_at IS NOT NULL OR status = 'parked')`;
 
 /** The values of {@link CHANGING}, in its order. */
 function changing(instance: SagaInstance): unknown[] {
-  const { revision, status, step, attempt, epoch, commandId, dueAt, updatedAt, endedAt } = instance;
-  const { direction, waiting, undo, buffer, cancel, reason, parked } = instance;
+  const { version, revision, status, step, attempt, epoch, commandId, dueAt, updatedAt, endedAt } = instance;
+  const { direction, waiting, undo, branches, deadlines, buffer, signals } = instance;
+  const { cancel, cancelRefused, failing, reason, parked } = instance;
   const progress: Progress = {
     direction,
     waiting,
     undo,
+    ...(branches.length > 0 && { branches }),
+    ...(deadlines && { deadlines }),
     ...(buffer.length > 0 && { buffer }),
+    ...(signals.length > 0 && { signals }),
     ...(cancel && { cancel }),
+    ...(cancelRefused && { cancelRefused }),
+    ...(failing && { failing }),
     ...(reason && { reason }),
     ...(parked && { parked }),
   };
   return [
+    version,
     revision,
     status,
     step,
@@ -322,7 +345,8 @@ function linesOf(history: readonly HistoryEntry[]): string {
 }
 
 function fromRow(row: InstanceRow): SagaInstance {
-  const { direction, waiting, undo, buffer, cancel, reason, parked } = row.progress;
+  const { direction, waiting, undo, branches, deadlines, buffer, signals } = row.progress;
+  const { cancel, cancelRefused, failing, reason, parked } = row.progress;
   return {
     saga: row.saga,
     id: row.id,
@@ -336,13 +360,19 @@ function fromRow(row: InstanceRow): SagaInstance {
     epoch: row.epoch,
     commandId: row.command_id,
     dueAt: row.due_at,
+    branches: branches ?? [],
+    deadlines: deadlines ?? null,
     undo,
     buffer: buffer ?? [],
+    signals: signals ?? [],
     cancel: cancel ?? null,
+    cancelRefused: cancelRefused ?? null,
+    failing: failing ?? null,
     reason: reason ?? null,
     parked: parked ?? null,
     data: row.data,
     correlationId: row.correlation_id,
+    traceparent: row.traceparent,
     startedAt: row.started_at,
     updatedAt: row.updated_at,
     endedAt: row.ended_at,

@@ -3,12 +3,19 @@ import type { HistoryEntry, SagaInstance, SagaRef, SagaStatus } from './instance
 /** A durable timer. */
 export interface DueTimer extends SagaRef {
   readonly dueAt: number;
+  /** The trace of the instance, if it has one. */
+  readonly traceparent: string | null;
 }
 
 export interface SagaFilter {
   readonly saga?: string;
   /** One status, or `open` for all that have not ended. Default: every instance. */
   readonly status?: SagaStatus | 'open';
+  /** Those that are at this step. */
+  readonly step?: string;
+  readonly version?: number;
+  /** Those that have not changed since then. */
+  readonly unchangedSince?: number;
   /** At most so many. Default 50. */
   readonly limit?: number;
   /** The last instance of the page before. */

@@ -8,10 +8,10 @@ export interface SagaTimersOptions {
   readonly engine: SagaEngine;
   readonly clock: Clock;
   /**
-   * Runs work in a unit of work of its own. `key`, where given, names the instance: units of one key exclude each
-   * other within the process, where the unit of work can do that.
+   * Runs work in a unit of work of its own. `timer`, where given, names the instance and its trace: units of one
+   * instance exclude each other within the process, where the unit of work can do that.
    */
-  readonly runUnit: <T>(work: () => Promise<T>, key?: string) => Promise<T>;
+  readonly runUnit: <T>(work: () => Promise<T>, timer?: DueTimer) => Promise<T>;
   /** How many timers are read and fired at a time. Default 100. */
   readonly batch?: number;
   /** How many are fired at once. Default 16: they share transactions where the unit of work groups them. */
@@ -168,7 +168,7 @@ export class SagaTimers {
   async #fire(timer: DueTimer): Promise<void> {
     const key = sagaKey(timer);
     try {
-      await this.#runUnit(() => this.#engine.fireTimer(timer), key);
+      await this.#runUnit(() => this.#engine.fireTimer(timer), timer);
       this.#failures.delete(key);
     } catch (error) {
       const now = this.#clock.now();
@@ -192,7 +192,7 @@ export class SagaTimers {
     try {
       await this.#runUnit(
         () => this.#engine.park(timer.saga, timer.id, { code: 'TIMER_FAILED', message }),
-        sagaKey(timer),
+        timer,
       );
       this.#failures.delete(sagaKey(timer));
     } catch (error) {

@@ -1,16 +1,18 @@
 import { systemClock } from '@flotilla/kernel';
 import { until } from '@flotilla/testing';
 import { bindSaga, SagaEngine, type OutgoingSagaCommand, type SagaReply } from '../src/engine.ts';
-import { command, defineSaga } from '../src/definition.ts';
+import { command, defineSaga } from '../src/index.ts';
 import { SagaVersionConflictError } from '../src/saga.errors.ts';
 import { SagaTimers } from '../src/timers.ts';
 import {
   fulfilment,
   ReleaseStock,
+  OrderReviewed,
   ReserveStock,
   ShipmentDispatched,
   type FulfilmentData,
 } from './fixtures/fulfilment.ts';
+import { delivery } from './fixtures/delivery.ts';
 import { RecordedActions } from './fixtures/recorded-actions.ts';
 import { SagaDatabase } from './postgres.ts';
 
@@ -39,7 +41,11 @@ function setUp() {
     store: database.store,
     clock: systemClock,
     transport: { send: (message) => void sent.push(message) },
-    sagas: [bindSaga(fulfilment, actions), bindSaga(quick, undefined)],
+    sagas: [
+      bindSaga(fulfilment, actions),
+      bindSaga(quick, undefined),
+      bindSaga(delivery, { note: async (what) => void actions.calls.push(what) }),
+    ],
   });
   const answers: Readonly<Record<string, unknown>> = {
     ScreenOrder: { score: 0 },
@@ -114,6 +120,77 @@ describe('the engine on Postgres', () => {
       revision: 2,
       step: 'reserve',
     });
+  });
+
+  it('runs steps at the same time: one statement sends them all, each answer is one read and one write', async () => {
+    const { engine, sent, answerTo } = setUp();
+    database.statements.length = 0;
+    const trace = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+    await database.run(() => engine.start(delivery, 'o-1', { orderId: 'o-1' }, { traceparent: trace }));
+    expect(database.statements).toHaveLength(1);
+    const [reserve, authorise] = sent.splice(0);
+    if (reserve === undefined || authorise === undefined) throw new Error('not both were sent');
+    await expect(database.run(() => engine.nextTimers(1))).resolves.toMatchObject([{ traceparent: trace }]);
+    database.statements.length = 0;
+    await database.run(() => engine.handleReply(answerTo(authorise)));
+    expect(database.statements).toHaveLength(2);
+
+    // Two answers of one saga at the same moment: one of them is a conflict, and goes through when tried again.
+    const message = new OrderReviewed({ orderId: 'o-1', approved: true });
+    const units = [
+      () => database.run(() => engine.handleReply(answerTo(reserve))),
+      () => database.run(() => engine.handleEvent({ id: 'e-1', message })),
+    ];
+    const outcomes = await Promise.allSettled(units.map((unit) => unit()));
+    for (const [index, outcome] of outcomes.entries()) {
+      if (outcome.status === 'fulfilled') continue;
+      expect(outcome.reason).toBeInstanceOf(SagaVersionConflictError);
+      await units[index]?.();
+    }
+    await expect(database.run(() => engine.show(delivery, 'o-1'))).resolves.toMatchObject({
+      status: 'running',
+      step: 'approved',
+      revision: 4,
+      branches: [],
+      undo: ['authorise', 'reserve'],
+      data: { reservationId: 'r', authorisationId: 'a' },
+    });
+  });
+
+  it('loses nothing when its process is killed in the middle of any transition', async () => {
+    const { engine, sent, answerTo } = setUp();
+    /** The work, with its connection cut before the commit; then again, as another process does after a restart. */
+    const killedThenDone = async (work: () => Promise<unknown>): Promise<void> => {
+      const before = sent.length;
+      const killed = database.run(async () => {
+        await work();
+        await database.query('SELECT pg_terminate_backend(pg_backend_pid())');
+      });
+      await expect(killed).rejects.toThrow();
+      sent.length = before;
+      await database.run(work);
+    };
+    await killedThenDone(() => engine.start(delivery, 'o-1', { orderId: 'o-1' }));
+    expect(sent).toHaveLength(2);
+    for (const message of sent.splice(0)) await killedThenDone(() => engine.handleReply(answerTo(message)));
+    const message = new OrderReviewed({ orderId: 'o-1', approved: false });
+    await killedThenDone(() => engine.handleEvent({ id: 'e-1', message }));
+    for (let next = sent.shift(); next !== undefined; next = sent.shift()) {
+      const reply = answerTo(next);
+      await killedThenDone(() => engine.handleReply(reply));
+    }
+    const shown = await database.run(() => engine.show(delivery, 'o-1'));
+    expect(shown).toMatchObject({ status: 'compensated', reason: { code: 'fraud' }, revision: 6 });
+    expect(shown?.history.map(({ kind, step }) => `${kind} ${step ?? ''}`.trim())).toEqual([
+      'started',
+      'replied reserve',
+      'replied authorise',
+      'event reviewed',
+      'compensating prepare',
+      'undone authorise',
+      'undone reserve',
+      'compensated',
+    ]);
   });
 
   it('fires each timer once, however many processes look', async () => {

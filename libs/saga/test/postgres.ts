@@ -48,16 +48,21 @@ export class SagaDatabase {
   /** A unit of work of its own. */
   readonly run = async <T>(work: () => Promise<T>): Promise<T> => {
     const client = await this.#pool.connect();
+    let broken = false;
+    // A connection that is cut is told here too; the statement that it cuts fails with it.
+    const onError = (): void => void (broken = true);
+    client.on('error', onError);
     try {
       await client.query('BEGIN');
       const result = await this.#current.run(client, work);
       await client.query('COMMIT');
       return result;
     } catch (error) {
-      await client.query('ROLLBACK');
+      await client.query('ROLLBACK').catch(onError);
       throw error;
     } finally {
-      client.release();
+      client.off('error', onError);
+      client.release(broken);
     }
   };
 

@@ -21,6 +21,8 @@ import { ModuleRef, ModulesContainer } from '@nestjs/core';
 import { CommandBus, EventBus, EventPublisher, QueryBus, UnhandledExceptionBus } from '@nestjs/cqrs';
 import { DataSource } from 'typeorm';
 import { CallPolicies } from './cqrs/call-policies.ts';
+import type { ChassisConfig } from './config/chassis-settings.ts';
+import { onConfigChange } from './config/dynamic-values.ts';
 import { CqrsBootstrap } from './cqrs/cqrs-bootstrap.ts';
 import { FleetCommandBus, FleetQueryBus, OutboxEventPublisher } from './cqrs/buses.ts';
 import { HandlerRegistry } from './cqrs/handler-registry.ts';
@@ -44,6 +46,8 @@ import { Rebuilds } from './projections/rebuild/rebuilds.ts';
 import { SagaHost } from './sagas/saga-host.ts';
 import { SagaInbox } from './sagas/saga-inbox.ts';
 import { Sagas } from './sagas/sagas.ts';
+import { scheduleMigrations } from './schedules/migration.ts';
+import { ScheduleHost } from './schedules/schedule-host.ts';
 import { NoDatabaseError } from './service.errors.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { ServiceRuntime } from './service-runtime.ts';
@@ -56,7 +60,7 @@ const PERSISTENCE_DRAIN_MS = 2_000;
 
 /** The migrations of a service's database beside the chassis' own inbox and outbox, in order. */
 export function serviceMigrations({ migrations = [] }: ServiceSpec): MigrationClass[] {
-  return [...sagaMigrations, ...migrations];
+  return [...sagaMigrations, ...scheduleMigrations, ...migrations];
 }
 
 /** Everything that the chassis gives to a service's modules: buses, unit of work, sagas, jobs, health. Global. */
@@ -76,6 +80,7 @@ export class ChassisModule {
         ...values(parts),
         ...buses(parts),
         ...inbound(parts),
+        schedules(parts),
         ...(manifest.database ? [...sagas(parts), ...durable(parts)] : []),
         runtime(parts),
       ],
@@ -176,13 +181,15 @@ function buses({ spec, config, clock, broker, metrics }: ServiceParts): Provider
         commands: CommandBus,
         queries: QueryBus,
         sagaHost: SagaHost | undefined,
+        schedules: ScheduleHost,
         projections: Projections | undefined,
-      ) => new CqrsBootstrap(manifest, handlers, commands, queries, sagaHost, projections),
+      ) => new CqrsBootstrap(manifest, handlers, commands, queries, sagaHost, schedules, projections),
       inject: [
         HandlerRegistry,
         CommandBus,
         QueryBus,
         { token: SagaHost, optional: true },
+        ScheduleHost,
         { token: Projections, optional: true },
       ],
     },
@@ -212,7 +219,9 @@ function inbound({ spec, config, broker, clock, metrics }: ServiceParts): Provid
       ) =>
         new RequestServer(broker, commands, queries, handlers, outgoing, handling, {
           service: spec.manifest.name,
-          maxInFlight: config.maxInFlight,
+          get maxInFlight() {
+            return config.maxInFlight;
+          },
         }),
       inject: [CommandProcessor, QueryBus, HandlerRegistry, OutgoingMessages, Handling],
     },
@@ -242,10 +251,37 @@ function sagas({ spec, config, clock, metrics }: ServiceParts): FactoryProvider[
   ];
 }
 
+function schedules({ spec, config, broker, clock, metrics }: ServiceParts): FactoryProvider {
+  return {
+    provide: ScheduleHost,
+    useFactory: (
+      modules: ModulesContainer,
+      jobs: Jobs,
+      outgoing: OutgoingMessages,
+      handling: Handling,
+      unitOfWork: UnitOfWork | undefined,
+    ) =>
+      new ScheduleHost({
+        service: spec.manifest.name,
+        specs: spec.schedules ?? {},
+        config,
+        modules,
+        unitOfWork,
+        jobs,
+        broker,
+        outgoing,
+        handling,
+        clock,
+        metrics,
+      }),
+    inject: [ModulesContainer, Jobs, OutgoingMessages, Handling, { token: UnitOfWork, optional: true }],
+  };
+}
+
 function durable(parts: ServiceParts): FactoryProvider[] {
   const { spec, config, broker, connection } = parts;
   return [
-    ...(connection ? [reconciliation(connection)] : []),
+    ...(connection ? [reconciliation(connection, config)] : []),
     ...(connection && (spec.projections ?? []).length > 0 ? rebuilding(parts, connection) : []),
     {
       provide: Projections,
@@ -266,7 +302,9 @@ function durable(parts: ServiceParts): FactoryProvider[] {
         new DurableConsumers(broker, commands, handlers, unitOfWork, outgoing, handling, inbox, projections, {
           manifest: spec.manifest,
           consume: {
-            maxInFlight: config.maxInFlight,
+            get maxInFlight() {
+              return config.maxInFlight;
+            },
             maxAttempts: config.maxAttempts,
             backoff: { initialMs: config.retryInitialMs, maxMs: config.retryMaxMs },
             isOutage,
@@ -322,11 +360,19 @@ function rebuilding({ spec, broker, clock }: ServiceParts, connection: NatsConne
   ];
 }
 
-function reconciliation(connection: NatsConnection): FactoryProvider {
+function reconciliation(connection: NatsConnection, config: ChassisConfig): FactoryProvider {
   return {
     provide: OutboxReconciliation,
-    useFactory: (outbox: Outbox, jobs: Jobs) => new OutboxReconciliation(connection, outbox, jobs),
-    inject: [Outbox, Jobs],
+    useFactory: (outbox: Outbox, unitOfWork: UnitOfWork, jobs: Jobs) =>
+      new OutboxReconciliation({
+        connection,
+        outbox,
+        unitOfWork,
+        jobs,
+        inlineMaxBytes: config.inlineMaxBytes,
+        retentionMs: config.outboxRetentionDays * DAY_MS,
+      }),
+    inject: [Outbox, UnitOfWork, Jobs],
   };
 }
 
@@ -338,6 +384,7 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
     useFactory: (
       requests: RequestServer,
       jobs: Jobs,
+      scheduleHost: ScheduleHost,
       consumers: DurableConsumers | undefined,
       sagaHost: SagaHost | undefined,
       operators: OperatorCommands | undefined,
@@ -352,6 +399,13 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
         clock,
         requests,
         jobs,
+        schedules: scheduleHost,
+        limits: {
+          get maxInFlight() {
+            return config.maxInFlight;
+          },
+          onChange: (listener) => onConfigChange(config, 'maxInFlight', listener),
+        },
         consumers,
         sagas: sagaHost,
         operators: [
@@ -364,6 +418,7 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
     inject: [
       RequestServer,
       Jobs,
+      ScheduleHost,
       optional(DurableConsumers),
       optional(SagaHost),
       optional(OperatorCommands),

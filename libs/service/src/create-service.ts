@@ -3,10 +3,15 @@ import type { PolicyReading } from '@flotilla/observability';
 import { NestPinoLogger, observeHttp } from '@flotilla/observability/nest';
 import { Outbox } from '@flotilla/persistence';
 import { PolicyRegistry, type SinglePolicy } from '@flotilla/resilience';
+import type { NatsConnection } from '@nats-io/nats-core';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DataSource } from 'typeorm';
 import { ChassisModule } from './chassis.module.ts';
+import type { Settings } from './config/define-config.ts';
+import { DynamicSettings } from './dynamic-settings.ts';
+import { connectControllers } from './inbound/controllers.ts';
+import { ScheduleHost } from './schedules/schedule-host.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { ServiceRuntime } from './service-runtime.ts';
 import { UncleanStopError } from './service.errors.ts';
@@ -30,6 +35,8 @@ const LEAST_STOP_MS = 1_000;
 /** Builds a service around its module: Nest application, chassis, health. Nothing is handled before `start`. */
 export async function createService(parts: ServiceParts): Promise<RunningService> {
   const { config, broker, clock, logger, metrics } = parts;
+  // Before anything is made of the configuration.
+  const settings = parts.connection && (await openSettings(parts, parts.connection));
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT_BYTES,
     // Keep-alive connections are closed at once when the service drains.
@@ -41,11 +48,14 @@ export async function createService(parts: ServiceParts): Promise<RunningService
     logger: new NestPinoLogger(logger),
     abortOnError: false,
   });
+  let startControllers: ReturnType<typeof connectControllers>;
   try {
+    startControllers = connectControllers(parts, app);
     // Before the routes are made: what it adds has to apply to them.
     await parts.spec.http?.(app);
     await app.init();
   } catch (error) {
+    settings?.stop();
     await app
       .close()
       .catch((closing: unknown) => logger.warn(`Closing after a failed start: ${errorMessage(closing)}`));
@@ -53,6 +63,7 @@ export async function createService(parts: ServiceParts): Promise<RunningService
   }
   const runtime = app.get(ServiceRuntime);
   observeState(parts, app, runtime);
+  if (settings) observeSettings(parts, settings);
 
   /** Requests that are still being answered get `withinMs`, streams that never end too. */
   const closeApp = async (withinMs: number): Promise<void> => {
@@ -74,6 +85,7 @@ export async function createService(parts: ServiceParts): Promise<RunningService
     await starting?.catch(() => undefined);
     await attempt(() => runtime.stop(leftMs));
     await attempt(() => closeApp(leftMs()));
+    settings?.stop();
     await attempt(() => broker.close({ drainMs: leftMs() }));
     if (failures.length > 0) throw new UncleanStopError(parts.spec.manifest.name, failures);
   };
@@ -82,7 +94,7 @@ export async function createService(parts: ServiceParts): Promise<RunningService
     start() {
       starting ??= (async () => {
         await app.listen({ port: config.port, host: config.host });
-        await runtime.start();
+        await runtime.start(startControllers);
         return { url: await app.getUrl() };
       })();
       return starting;
@@ -92,6 +104,27 @@ export async function createService(parts: ServiceParts): Promise<RunningService
       return stopped;
     },
   };
+}
+
+function openSettings(
+  { spec, config, configClass, logger }: ServiceParts,
+  connection: NatsConnection,
+): Promise<DynamicSettings | undefined> {
+  // A configuration that no `defineConfig` made has no settings, and nothing that changes.
+  const { settings } = configClass as { readonly settings?: Settings };
+  return DynamicSettings.open({ service: spec.manifest.name, config, settings, connection, logger });
+}
+
+function observeSettings({ health, metrics }: ServiceParts, settings: DynamicSettings): void {
+  health.register({
+    name: 'settings',
+    impact: 'degraded',
+    check: () => {
+      const problems = settings.problems();
+      if (problems.length > 0) throw new Error(problems.join('; '));
+    },
+  });
+  metrics.observeSettings(() => settings.states());
 }
 
 /** What probes and metrics read at each visit. */
@@ -129,6 +162,18 @@ function observeState(parts: ServiceParts, app: NestFastifyApplication, runtime:
   if (!spec.manifest.database) return;
   const dataSource = app.get(DataSource, { strict: false });
   const outbox = app.get(Outbox, { strict: false });
+  const schedules = app.get(ScheduleHost);
+  if (schedules.count > 0) {
+    health.register({
+      name: 'schedules',
+      impact: 'degraded',
+      check: async () => {
+        const problems = await schedules.problems();
+        if (problems.length > 0) throw new Error(problems.join('; '));
+      },
+    });
+    metrics.observeSchedules(() => schedules.readings());
+  }
   health.register({ name: 'database', check: async () => void (await dataSource.query('SELECT 1')) });
   metrics.observeOutbox(() => outbox.stats());
 }

@@ -6,6 +6,7 @@ const REACTION = 'flotilla:reaction';
 const LOCKS = 'flotilla:locks';
 const OUTSIDE = 'flotilla:outside-unit-of-work';
 const INDEPENDENT = 'flotilla:independent';
+const SCHEDULE = 'flotilla:schedule';
 
 /**
  * Names the durable subscription that an `@EventsHandler` class serves: the name in the service manifest's
@@ -41,6 +42,18 @@ export function OutsideUnitOfWork(): CustomDecorator {
  */
 export function Independent(): CustomDecorator {
   return SetMetadata(INDEPENDENT, true);
+}
+
+/**
+ * Makes a class what runs when a schedule of the module is due (`implements ScheduledTask`): once for each tick,
+ * whatever the number of replicas, in a unit of work, or `@OutsideUnitOfWork()` for what takes longer than one may.
+ */
+export function Schedule(name: string): CustomDecorator {
+  return SetMetadata(SCHEDULE, name);
+}
+
+export function scheduleOf(task: object): string | undefined {
+  return Reflect.getMetadata(SCHEDULE, task) as string | undefined;
 }
 
 export function reactionOf(handler: object): string | undefined {

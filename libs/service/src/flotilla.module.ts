@@ -7,6 +7,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { EntityTarget, MigrationInterface, ObjectLiteral } from 'typeorm';
 import type { CallPolicySpec } from './cqrs/call-policies.options.ts';
 import type { Projection } from './projections/projection.ts';
+import type { ScheduleSpec } from './schedules/schedule.options.ts';
 
 /** A saga of a service: injected, because its limits may come from the configuration. */
 export interface SagaRegistration {
@@ -32,6 +33,8 @@ export interface ServiceSpec {
   readonly callPolicies?: readonly CallPolicySpec[];
   /** Its views of others' events; each takes the events of the reaction that has its name. */
   readonly projections?: readonly Projection[];
+  /** What runs at certain times, by name; each has a class with `@Schedule('name')` among the providers. */
+  readonly schedules?: Readonly<Record<string, ScheduleSpec>>;
   /** Adds to the HTTP server what has to be there before the routes: plugins, documentation. */
   readonly http?: (app: NestFastifyApplication) => Promise<void> | void;
 }

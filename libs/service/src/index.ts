@@ -10,6 +10,7 @@ export {
   defineConfig,
   describeSettings,
   InvalidConfigError,
+  onConfigChange,
   setting,
   type ChassisConfig,
   type ConfigClass,
@@ -19,8 +20,8 @@ export {
 } from './config/index.ts';
 
 // Its handlers
-export { Independent, Locks, OutsideUnitOfWork, Reaction, type LockNames } from './decorators.ts';
 export { currentDeadline, currentSignal } from './deadline.ts';
+export { Independent, Locks, OutsideUnitOfWork, Reaction, Schedule, type LockNames } from './decorators.ts';
 export {
   defineProjection,
   on,
@@ -48,8 +49,11 @@ export type { ViewRows } from './projections/view-rows.ts';
 export { ViewWaits, type ViewWaitsOptions, type Wanted } from './projections/view-waits.ts';
 export { withMessageId } from './outgoing.ts';
 export { wasReplayed } from './cqrs/remote-calls.ts';
-export { Sagas, type Cancellation } from './sagas/sagas.ts';
+export { Sagas, type Cancellation, type Signalled } from './sagas/sagas.ts';
 export { Jobs, type JobOptions } from './jobs.ts';
+export type { ScheduleSpec } from './schedules/schedule.options.ts';
+export type { ScheduledRun, ScheduledTask } from './schedules/schedule-runner.ts';
+export { scheduleSubject } from './schedules/schedule-host.ts';
 export { BROKER, CHASSIS_CONFIG, CLOCK } from './tokens.ts';
 export { operatorSubject } from './operator-commands.ts';
 

@@ -79,7 +79,9 @@ export class OperatorCommands {
     });
     return this.#unitOfWork.run<unknown>(
       () =>
-        action === 'retry' ? this.#sagas.engine.retry(saga, id) : this.#sagas.engine.abort(saga, id, reason),
+        action === 'retry'
+          ? this.#sagas.engine.retry(saga, id, reason)
+          : this.#sagas.engine.abort(saga, id, reason),
       { key: id },
     );
   }

@@ -84,6 +84,7 @@ export async function runService<V>(
       name: manifest.name,
       service: manifest.name,
       connectTimeoutMs: config.connectTimeoutMs,
+      inlineMaxBytes: config.inlineMaxBytes,
       metrics,
       log: logger,
       ...(config.natsUser !== undefined && {

@@ -1,4 +1,9 @@
-import { rpcSubject, type ServiceManifest } from '@flotilla/contracts-protocol';
+import {
+  patternRequestSubject,
+  patternRoute,
+  rpcSubject,
+  type ServiceManifest,
+} from '@flotilla/contracts-protocol';
 import type { Clock } from '@flotilla/kernel';
 import type { Broker, Stoppable } from '@flotilla/messaging';
 import { Logger } from '@nestjs/common';
@@ -6,6 +11,7 @@ import type { DurableConsumers } from './inbound/durable-consumers.ts';
 import type { RequestServer } from './inbound/request-server.ts';
 import type { Jobs } from './jobs.ts';
 import type { SagaHost } from './sagas/saga-host.ts';
+import type { ScheduleHost } from './schedules/schedule-host.ts';
 
 export interface ServiceRuntimeParts {
   readonly manifest: ServiceManifest;
@@ -19,8 +25,17 @@ export interface ServiceRuntimeParts {
   /** What answers operators, and services that build something again. */
   readonly operators: readonly { start(): Promise<Stoppable> }[];
   readonly jobs: Jobs;
+  readonly schedules: ScheduleHost;
+  readonly limits: RuntimeLimits;
   /** Waits until everything committed is published; false if `withinMs` was not enough. */
   readonly flush: (withinMs: number) => Promise<boolean>;
+}
+
+/** How much is handled at a time; changes while the service runs. */
+export interface RuntimeLimits {
+  readonly maxInFlight: number;
+  /** Returns the function that ends it. */
+  onChange(listener: (maxInFlight: number) => void): () => void;
 }
 
 /** Starts and stops everything in a service that takes work, in the right order. */
@@ -29,6 +44,7 @@ export class ServiceRuntime {
   readonly #logger = new Logger(ServiceRuntime.name);
   #inbound: Stoppable[] = [];
   #started = false;
+  #unlisten: (() => void) | undefined;
 
   constructor(parts: ServiceRuntimeParts) {
     this.#parts = parts;
@@ -39,20 +55,36 @@ export class ServiceRuntime {
     return this.#started;
   }
 
-  async start(): Promise<void> {
-    const { manifest, version, broker, requests, consumers, sagas, operators, jobs } = this.#parts;
+  /** `startControllers` starts what is handled by Nest's own controllers, if there is any. */
+  async start(startControllers: () => Promise<readonly Stoppable[]> = async () => []): Promise<void> {
+    const { manifest, version, broker, requests, consumers, sagas, operators, jobs, schedules, limits } =
+      this.#parts;
     // Answering comes first: what the consumers cause may ask this very service.
-    this.#inbound.push(...(await requests.start(manifest.answers)));
+    const servings = await requests.start(manifest.answers);
+    this.#inbound.push(...servings);
     for (const each of operators) this.#inbound.push(await each.start());
-    if (consumers) this.#inbound.push(...(await consumers.start()));
+    const consumptions = (await consumers?.start()) ?? [];
+    this.#inbound.push(...consumptions);
+    const limit = (maxInFlight: number): void => {
+      for (const each of [...servings, ...consumptions]) each.setMaxInFlight(maxInFlight);
+    };
+    this.#unlisten = limits.onChange(limit);
+    // It may have changed since they were started.
+    limit(limits.maxInFlight);
+    this.#inbound.push(...(await startControllers()));
     sagas?.start(() => broker.health().jetstream && consumers?.repliesBehind !== true);
+    const scheduling = await schedules.start();
+    if (scheduling) this.#inbound.push(scheduling);
     jobs.start();
     this.#inbound.push(
       await broker.announce({
         name: manifest.name,
         version,
         description: `Flotilla service ${manifest.name}`,
-        endpoints: manifest.answers.map(({ contract }) => rpcSubject(contract)),
+        endpoints: [
+          ...manifest.answers.map(({ contract }) => rpcSubject(contract)),
+          ...manifest.patterns.answers.map((pattern) => patternRequestSubject(patternRoute(pattern))),
+        ],
       }),
     );
     this.#started = true;
@@ -63,8 +95,10 @@ export class ServiceRuntime {
    * there still is. Everything is stopped even when part of it fails; then it throws.
    */
   async stop(leftMs: () => number): Promise<void> {
-    const { sagas, jobs, flush } = this.#parts;
+    const { sagas, jobs, schedules, flush } = this.#parts;
     this.#started = false;
+    this.#unlisten?.();
+    schedules.stop();
     const drainMs = leftMs();
     const results = await Promise.allSettled([
       ...this.#inbound.splice(0).map((inbound) => inbound.stop({ drainMs })),

@@ -17,6 +17,7 @@ import {
   Add,
   Added,
   AskBalance,
+  Approve,
   Begin,
   Bump,
   Charge,
@@ -305,8 +306,8 @@ describe('a saga', () => {
     (await alpha.sql<{ status: string }>('SELECT status FROM tabs WHERE tab_id = $1', [tabId]))[0]?.status;
   const becomes = (tabId: string, status: string) =>
     until(async () => (await statusOf(tabId)) === status, { describe: `${tabId} is ${status}` });
-  const begin = async (): Promise<string> => {
-    const tabId = `tab-${newId()}`;
+  const begin = async (kind = 'tab'): Promise<string> => {
+    const tabId = `${kind}-${newId()}`;
     await alpha.execute(new Begin({ tabId }));
     await until(() => alpha.commands(Charge).some(({ payload }) => payload.tabId === tabId));
     return tabId;
@@ -320,6 +321,32 @@ describe('a saga', () => {
     await becomes(tabId, 'charged');
     await alpha.publish(new Settled({ tabId }));
     await becomes(tabId, 'closed');
+  });
+
+  it('is told a decision by a handler, early or in time, and counts its steps', async () => {
+    const early = await begin('approve');
+    await expect(alpha.execute(new Approve({ tabId: early, approved: false }))).resolves.toEqual({
+      taken: true,
+      when: 'later',
+    });
+    await alpha.answer(Charge, 'ok', { chargeId: 'c-1' });
+    await becomes(early, 'given up: disapproved');
+
+    const tabId = await begin('approve');
+    await alpha.answer(Charge, 'ok', { chargeId: 'c-2' });
+    await becomes(tabId, 'charged');
+    await expect(alpha.execute(new Approve({ tabId, approved: true }))).resolves.toEqual({
+      taken: true,
+      when: 'now',
+    });
+    await expect(alpha.execute(new Approve({ tabId, approved: true }))).resolves.toEqual({ taken: false });
+    await alpha.publish(new Settled({ tabId }));
+    await becomes(tabId, 'closed');
+    const page = await alpha.metrics.scrape();
+    for (const step of ['charge', 'charged', 'approved', 'settled', 'close']) {
+      const labels = `service="alpha",saga="tab",step="${step}",outcome="ok"`;
+      expect(page).toContain(`flotilla_saga_step_duration_seconds_count{${labels}}`);
+    }
   });
 
   it('gives up when its command is refused, and when the other service cannot handle it', async () => {

@@ -74,6 +74,17 @@ it('a saga’s command and what its answer leads to stay in the trace of the req
   expect(sent.envelope.traceparent).toBe(`00-${traceId}-${begin.spanId}-01`);
 });
 
+it('what a saga’s timer sends stays in that trace too', async () => {
+  const tabId = `tab-${newId()}`;
+  const { traceId } = await inRequest(() => alpha.execute(new Begin({ tabId })));
+  const timer = await until(
+    () => collector.spans.find((span) => span.traceId === traceId && span.name === 'saga timer'),
+    { describe: 'the time-out of the command', timeoutMs: 25_000 },
+  );
+  const again = await until(() => alpha.commands(Charge).filter(({ payload }) => payload.tabId === tabId)[1]);
+  expect(again.envelope.traceparent).toBe(`00-${traceId}-${timer.spanId}-01`);
+});
+
 it('a refusal is an answer: no span of it is marked as failed', async () => {
   const { traceId } = await inRequest(async () => {
     await expect(

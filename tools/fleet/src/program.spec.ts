@@ -12,6 +12,7 @@ describe('the fleet command', () => {
       [
         ...[
           'bench',
+          'config',
           'contracts',
           'dlq',
           'down',
@@ -20,6 +21,7 @@ describe('the fleet command', () => {
           'migrate',
           'provision',
           'saga',
+          'schedule',
           'serve',
           'status',
           'tracking',
@@ -29,6 +31,23 @@ describe('the fleet command', () => {
       ].sort(),
     );
     for (const command of program.commands) expect(command.description()).not.toBe('');
+  });
+
+  it.each([
+    [['saga', 'retry'], 'Say which saga'],
+    [['saga', 'retry', 'o-1', '--all-parked'], 'Say which saga'],
+    [['saga', 'diagram', 'nonsense'], 'There is no saga nonsense. There are: '],
+    [['saga', 'diagram', '--write', '--check'], 'not both'],
+  ])('%j is refused with what to do instead', async (argv, message) => {
+    const program = buildProgram({ terminal: silent });
+    await expect(program.parseAsync(argv, { from: 'user' })).rejects.toThrow(message);
+  });
+
+  it('draws the sagas of the services', async () => {
+    const printed: string[] = [];
+    const program = buildProgram({ terminal: { ...silent, print: (text) => void printed.push(text) } });
+    await program.parseAsync(['saga', 'diagram', 'fulfilment'], { from: 'user' });
+    expect(printed.join()).toMatch(/^flowchart TD\n {2}start\(\["fulfilment v/);
   });
 
   it('aligns columns, numbers to the right', () => {

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { addBench } from './commands/bench.ts';
+import { addConfig } from './commands/config.ts';
 import { addContracts } from './commands/contracts.ts';
 import { addDlq } from './commands/dlq.ts';
 import { addDown } from './commands/down.ts';
@@ -8,6 +9,7 @@ import { addLogs } from './commands/logs.ts';
 import { addMigrate } from './commands/migrate.ts';
 import { addProvision } from './commands/provision.ts';
 import { addSaga } from './commands/saga.ts';
+import { addSchedule } from './commands/schedule.ts';
 import { addServe } from './commands/serve.ts';
 import { addStatus } from './commands/status.ts';
 import { addTracking } from './commands/tracking.ts';
@@ -23,7 +25,7 @@ export function buildProgram(context: CommandContext): Command {
     .exitOverride();
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
-    ...[addImport, addVerify, addSaga, addDlq, addTracking],
+    ...[addImport, addVerify, addSaga, addDlq, addTracking, addConfig, addSchedule],
     ...[addMigrate, addProvision, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);

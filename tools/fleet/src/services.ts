@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import type { ServiceManifest } from '@flotilla/contracts-protocol';
 import type { MigrationClass } from '@flotilla/persistence/migrate';
 import { sagaMigrations } from '@flotilla/saga';
+import { scheduleMigrations } from '@flotilla/service/schedules';
 import { InvalidServiceError, UnknownServiceError } from './fleet.errors.ts';
 import { workspaceRoot } from './workspace.ts';
 
@@ -13,7 +14,7 @@ export interface Service {
   /** Absolute. */
   readonly folder: string;
   readonly manifest: ServiceManifest;
-  /** Its own migrations and the sagas' tables, which every service's database has; the chassis adds the rest. */
+  /** Its own migrations, the sagas' tables and the schedules', which every service's database has; the chassis adds the rest. */
   readonly migrations: readonly MigrationClass[];
 }
 
@@ -58,7 +59,7 @@ async function migrationsOf(folder: string, manifest: ServiceManifest): Promise<
   const file = join(folder, 'src/persistence/migrations/index.ts');
   const own = existsSync(file) ? Object.values(await load(file)).find(isMigrations) : [];
   if (own === undefined) throw new InvalidServiceError(file, 'exports no array of migration classes');
-  return [...sagaMigrations, ...own];
+  return [...sagaMigrations, ...scheduleMigrations, ...own];
 }
 
 async function load(file: string): Promise<Record<string, unknown>> {

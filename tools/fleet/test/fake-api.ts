@@ -8,6 +8,13 @@ export interface FakeOrder {
   status: string;
 }
 
+export interface FakeReturn {
+  readonly returnId: string;
+  readonly orderId: string;
+  readonly lines: readonly { readonly sku: string; readonly quantity: number }[];
+  status: string;
+}
+
 interface Answer {
   readonly status: number;
   readonly body?: unknown;
@@ -19,12 +26,15 @@ export class FakeApi {
   readonly orders = new Map<string, FakeOrder>();
   readonly products = new Map<string, unknown>();
   readonly receipts = new Map<string, number>();
+  readonly returns = new Map<string, FakeReturn>();
   readonly tokens = new Set<string>();
   /** Answers instead of the next request that `matches`; each is used once. */
   readonly interventions: { readonly matches: RegExp; readonly answer: Answer | 'hang up' }[] = [];
   requests = 0;
   /** What a new order becomes. */
   endAs: (reference: string) => string = () => 'completed';
+  /** What a new return becomes. */
+  endReturnAs = 'completed';
   readonly #server: Server;
   #port = 0;
   readonly #keys = new Map<string, string>();
@@ -89,6 +99,7 @@ export class FakeApi {
     }
     if (method === 'GET' && kind === 'products')
       return { status: 200, body: { products: [...this.products.values()] } };
+    if (method === 'GET' && path.endsWith('/returns')) return this.#returnsOf(id);
     if (method === 'GET') return this.#list(new URLSearchParams(url.split('?')[1]));
     const key = String(headers['idempotency-key']);
     const replayed: Record<string, string> = this.#keys.has(key) ? { 'idempotency-replayed': 'true' } : {};
@@ -104,6 +115,15 @@ export class FakeApi {
       order.status = 'completed';
       return { status: 202, body: {} };
     }
+    if (path.endsWith('/returns')) {
+      const returnId = this.#keys.get(key) ?? `return-${this.returns.size + 1}`;
+      this.#keys.set(key, returnId);
+      const lines = body?.['lines'] as FakeReturn['lines'];
+      if (!this.returns.has(returnId)) {
+        this.returns.set(returnId, { returnId, orderId: id, lines, status: this.endReturnAs });
+      }
+      return { status: 202, body: { orderId: id, returnId, status: 'requested' }, headers: replayed };
+    }
     const orderId = this.#keys.get(key) ?? `order-${this.orders.size + 1}`;
     this.#keys.set(key, orderId);
     if (!this.orders.has(orderId)) this.orders.set(orderId, this.#placed(orderId, body ?? {}));
@@ -117,6 +137,17 @@ export class FakeApi {
       0,
     );
     return { orderId, total, lines, status: this.endAs(String(body['reference'])) };
+  }
+
+  /** Every piece is worth 1.50. */
+  #returnsOf(orderId: string): Answer {
+    const returns = [...this.returns.values()]
+      .filter((each) => each.orderId === orderId)
+      .map(({ returnId, status, lines }) => {
+        const pieces = lines.reduce((sum, { quantity }) => sum + quantity, 0);
+        return { returnId, status, refund: { amount: (pieces * 1.5).toFixed(2), currency: 'GBP' } };
+      });
+    return { status: 200, body: { returns } };
   }
 
   /** The newest first, two a page. */

@@ -136,3 +136,66 @@ describe('an import', () => {
     await api.listen();
   });
 });
+
+describe('the cancellations of an import', () => {
+  const withReturns = planImport(
+    [
+      ...rows,
+      'C7,P0,x,-1,1.50,7,UK',
+      'C7,P1,x,-5,1.50,7,UK',
+      'C8,P0,x,-1,1.50,8,UK',
+      'C8,POST,Postage,-1,18.00,7,UK',
+    ].join('\n'),
+  );
+
+  it('return what was delivered, and report what they cannot', async () => {
+    const { returns } = await run({}, withReturns);
+    expect(returns).toEqual({
+      requestedNew: 3,
+      replayed: 0,
+      refused: [],
+      matchedRows: 2,
+      matchedQuantity: 1 + 4,
+      unmatched: [
+        { line: 9, invoice: 'C7', sku: 'P1', quantity: 1, reason: 'no quantity left' },
+        { line: 10, invoice: 'C8', sku: 'P0', quantity: 1, reason: 'no earlier order of the customer' },
+      ],
+      unmatchedQuantity: 2,
+      byStatus: { completed: 3 },
+      refunded: { amount: '7.50', currency: 'GBP' },
+    });
+    expect(withReturns.returns.rejects).toMatchObject([{ line: 11, reason: 'the code is a charge' }]);
+    expect([...api.returns.values()].map(({ lines }) => lines)).toEqual(
+      expect.arrayContaining([[{ sku: 'P0', quantity: 1 }], [{ sku: 'P1', quantity: 2 }]]),
+    );
+  });
+
+  it('that are run again return nothing new', async () => {
+    await run({}, withReturns);
+    const { returns } = await run({}, withReturns);
+    expect(returns).toMatchObject({ requestedNew: 0, replayed: 3, refunded: { amount: '7.50' } });
+    expect(api.returns.size).toBe(3);
+  });
+
+  it('go on when the API is busy, and name what is refused for good', async () => {
+    const refusal = { status: 409, body: { type: 'urn:x:order-not-returnable', detail: 'it is gone' } };
+    api.interventions.push(
+      { matches: /POST .*returns/, answer: { status: 503 } },
+      { matches: /POST .*returns/, answer: refusal },
+      { matches: /GET .*returns/, answer: 'hang up' },
+    );
+    const { returns } = await run({ concurrency: 1 }, withReturns);
+    expect(returns).toMatchObject({
+      requestedNew: 2,
+      refused: [{ invoice: 'C7', problem: 'urn:x:order-not-returnable' }],
+      byStatus: { completed: 2 },
+    });
+  });
+
+  it('wait for their orders, and say so when a return does not end', async () => {
+    expect((await run({ wait: false }, withReturns)).returns).toBeUndefined();
+    expect(api.returns.size).toBe(0);
+    api.endReturnAs = 'requested';
+    await expect(run({ stallMs: 300 }, withReturns)).rejects.toThrow(/3 returns have not ended.*return-/);
+  });
+});

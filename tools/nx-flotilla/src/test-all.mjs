@@ -29,6 +29,10 @@ const STAGES = [
   { name: 'typecheck', argv: nx('typecheck', 2) },
   { name: 'build', argv: nx('build', 2) },
   { name: 'unit', argv: nx('test', 2) },
+  {
+    name: 'docs',
+    argv: ['--conditions=@flotilla/source', 'tools/fleet/src/main.ts', 'saga', 'diagram', '--check'],
+  },
   { name: 'integration', argv: nx('test-int', 1) },
   { name: 'e2e', argv: nx('e2e', 1) },
 ];

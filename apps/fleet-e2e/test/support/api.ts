@@ -13,7 +13,9 @@ export interface OrderBody {
   readonly rejectionReason?: string;
   readonly total: { readonly amount: string };
   readonly payment: Readonly<Record<'authorised' | 'captured' | 'refunded', { readonly amount: string }>>;
-  readonly timeline: readonly { readonly event: string; readonly status: string }[];
+  readonly lines: readonly { readonly sku: string; readonly quantity: number; readonly returned?: number }[];
+  readonly timeline: readonly { readonly event: string; readonly status: string; readonly detail?: string }[];
+  readonly returns?: readonly { readonly returnId: string; readonly status: string }[];
 }
 
 const everything = [
@@ -85,11 +87,17 @@ export class Api {
     if (receipt.status !== 201) throw new Error(JSON.stringify(receipt.body));
   }
 
-  place(sku: string, quantity: number, token = 'tok_ok', headers: Readonly<Record<string, string>> = {}) {
+  place(
+    sku: string,
+    quantity: number,
+    token = 'tok_ok',
+    headers: Readonly<Record<string, string>> = {},
+    name = 'Ada',
+  ) {
     const body = {
       lines: [{ sku, quantity }],
       payment: { token },
-      shipTo: { name: 'Ada', country: 'France' },
+      shipTo: { name, country: 'France' },
     };
     return this.send('POST', '/v1/orders', body, headers);
   }

@@ -7,6 +7,8 @@ export interface RetailFile {
   readonly orders: number;
   /** Sum of those rows, in pence. */
   readonly grossMinor: number;
+  /** What its cancellations return, in pence. */
+  readonly returnedMinor: number;
 }
 
 /**
@@ -16,6 +18,7 @@ export interface RetailFile {
 export function retailFile(invoices: number): RetailFile {
   const rows: string[] = [header];
   let grossMinor = 0;
+  let returnedMinor = 0;
   let state = 7;
   // A linear congruential generator (Numerical Recipes' constants): random enough, and the same every time.
   const random = (below: number): number => {
@@ -44,6 +47,8 @@ export function retailFile(invoices: number): RetailFile {
     if (n % 7 === 0) row(invoice, 'HOT1', 2, 255, customer);
     if (n % 11 === 0) row(invoice, 'SKU3', 4, 0, customer);
     if (n % 13 === 0) row(`C${invoice}`, 'HOT1', -1, 255, customer);
+    // A guest's cancellation names nobody whose order it could be.
+    if (n % 13 === 0 && customer !== '') returnedMinor += 255;
   }
-  return { csv: `${rows.join('\n')}\n`, orders: invoices, grossMinor };
+  return { csv: `${rows.join('\n')}\n`, orders: invoices, grossMinor, returnedMinor };
 }

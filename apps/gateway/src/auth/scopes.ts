@@ -1,8 +1,8 @@
 /** Every scope, and what it allows. */
 export const scopes = {
-  'orders:write': 'place and cancel own orders',
+  'orders:write': 'place, cancel and return own orders',
   'orders:read': 'read own orders',
-  'orders:place-for-any': 'place and cancel orders for any customer',
+  'orders:place-for-any': 'place, cancel and return orders for any customer',
   'orders:read-any': "read every customer's orders",
   'orders:agree-price': 'place orders at prices other than the list prices',
   'orders:review': 'decide on orders that await review',

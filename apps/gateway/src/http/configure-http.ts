@@ -28,13 +28,14 @@ export async function configureHttp(app: NestFastifyApplication): Promise<void> 
 }
 
 async function limitRates(app: NestFastifyApplication): Promise<void> {
-  const { rateLimitMax, rateLimitWindowMs } = app.get(GatewayConfig);
+  const config = app.get(GatewayConfig);
   const authentication = app.get(Authentication);
   const server = app.getHttpAdapter().getInstance();
   await app.register(rateLimit, {
     global: false,
-    max: rateLimitMax,
-    timeWindow: rateLimitWindowMs,
+    // Asked with every request: both change without a restart.
+    max: () => config.rateLimitMax,
+    timeWindow: () => config.rateLimitWindowMs,
     cache: COUNTED_CALLERS,
     keyGenerator: (request: FastifyRequest) => callerKey(authentication, request),
     allowList: (request: FastifyRequest) => probes.test(request.url),

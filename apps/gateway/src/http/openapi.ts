@@ -34,7 +34,7 @@ export function openApiDocument(version: string): OpenAPIObject {
     info: {
       title: 'Flotilla',
       version,
-      description: 'Orders, products and stock. Errors are problem details (RFC 9457).',
+      description: 'Orders, returns, products and stock. Errors are problem details (RFC 9457).',
     },
     paths,
     components: {

@@ -62,18 +62,22 @@ export class OrdersController {
   @Serves(routes.getOrder)
   async get(@Req() request: FastifyRequest): Promise<z.output<typeof order>> {
     const { id } = read('path', routes.getOrder.params, request.params);
-    const { lines, timeline, ...rest } = await this.orders.find(
+    const { lines, timeline, returns, ...rest } = await this.orders.find(
       id,
       visibleCustomer(callerOf(request)),
       atLeastOf(request),
     );
     return {
       ...toSummary(rest),
-      lines: lines.map(({ unitPriceMinor, ...line }) => ({
-        ...line,
-        unitPrice: formatMoney({ amountMinor: unitPriceMinor, currency: rest.total.currency }),
-      })),
+      lines: lines.map((line) => withUnitPrice(line, rest.total.currency)),
       timeline,
+      ...(returns && {
+        returns: returns.map(({ lines: returned, refund, ...each }) => ({
+          ...each,
+          lines: returned.map((line) => withUnitPrice(line, refund.currency)),
+          refund: formatMoney(refund),
+        })),
+      }),
     };
   }
 
@@ -133,7 +137,14 @@ function toPlacement(
   };
 }
 
-function toSummary(view: Omit<OrderView, 'lines' | 'timeline'>) {
+function withUnitPrice<L extends { readonly unitPriceMinor: number }>(
+  { unitPriceMinor, ...line }: L,
+  currency: string,
+) {
+  return { ...line, unitPrice: formatMoney({ amountMinor: unitPriceMinor, currency }) };
+}
+
+function toSummary(view: Omit<OrderView, 'lines' | 'timeline' | 'returns'>) {
   const { total, payment, ...rest } = view;
   return {
     ...rest,

@@ -11,6 +11,8 @@ const refusals: Readonly<Record<string, { readonly status: number; readonly code
   ProductNotFound: { status: 404, code: 'product-not-found' },
   SkuNotFound: { status: 404, code: 'sku-not-found' },
   InvalidCursor: { status: 400, code: 'invalid-cursor' },
+  NotReturnable: { status: 409, code: 'order-not-returnable' },
+  ReturnExists: { status: 409, code: 'return-exists' },
   NotCancellable: { status: 409, code: 'order-not-cancellable' },
   NotAwaitingReview: { status: 409, code: 'order-not-awaiting-review' },
   OrderExists: { status: 409, code: 'order-exists' },

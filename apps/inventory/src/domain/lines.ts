@@ -4,6 +4,12 @@ export interface Line {
   readonly quantity: number;
 }
 
+/** Pieces that came back. */
+export interface ReturnedLine extends Line {
+  /** Not to be sold again. */
+  readonly damaged: boolean;
+}
+
 /** The lines with each SKU once, its quantities added up, in the order of SKUs. */
 export function sumBySku(lines: readonly Line[]): Line[] {
   const quantities = new Map<string, number>();

@@ -1,5 +1,10 @@
 import { writeMessage, type CustomerFact } from './customer-message.ts';
 
+const ofReturn = {
+  returnId: 'r-1',
+  lines: [{ name: '85123A', quantity: 2 }],
+  refund: { amountMinor: 510, currency: 'GBP' },
+};
 const total = { amountMinor: 1250, currency: 'GBP' };
 
 describe('a message to a customer', () => {
@@ -19,6 +24,13 @@ describe('a message to a customer', () => {
     { fact: 'rejected', reason: 'payment_declined' },
     { fact: 'rejected', reason: 'unknown_product' },
     { fact: 'cancelled' },
+    { fact: 'cancelled', cause: 'undeliverable' },
+    { fact: 'cancelled', cause: 'not-collected' },
+    { fact: 'cancelled', cause: 'held-too-long' },
+    { fact: 'return-requested', ...ofReturn },
+    { fact: 'returned', ...ofReturn },
+    { fact: 'return-closed', expired: true, ...ofReturn },
+    { fact: 'return-closed', expired: false, ...ofReturn },
   ])('says that the order is $fact', (fact) => expect(writeMessage('536365', fact)).toMatchSnapshot());
 
   it('never tells a customer of a suspicion', () => {

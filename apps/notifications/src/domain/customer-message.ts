@@ -11,7 +11,20 @@ export type CustomerFact =
   | { readonly fact: 'shipped'; readonly trackingNumber: string }
   | { readonly fact: 'completed'; readonly total: Money }
   | { readonly fact: 'rejected'; readonly reason: RejectionReason }
-  | { readonly fact: 'cancelled' };
+  | { readonly fact: 'cancelled'; readonly cause?: CancellationCause }
+  | ({ readonly fact: 'return-requested' } & ReturnFact)
+  | ({ readonly fact: 'returned' } & ReturnFact)
+  | ({ readonly fact: 'return-closed'; readonly expired: boolean } & ReturnFact);
+
+/** What a message about a return says of it; an order may have several, and is written to about each. */
+interface ReturnFact {
+  readonly returnId: string;
+  readonly lines: readonly { readonly name: string; readonly quantity: number }[];
+  readonly refund: Money;
+}
+
+/** Why an order was cancelled, where it was not the customer's wish. */
+export type CancellationCause = 'not-collected' | 'undeliverable' | 'held-too-long';
 
 export type RejectionReason = 'out_of_stock' | 'payment_declined' | 'fraud' | 'unknown_product';
 
@@ -30,6 +43,12 @@ const whyRejected: Readonly<Record<RejectionReason, string>> = {
   payment_declined: 'Your payment was declined.',
   fraud: 'We are not able to accept it.',
   unknown_product: 'Something you ordered is no longer sold.',
+};
+
+const whyCancelled: Readonly<Record<CancellationCause, string>> = {
+  'not-collected': 'We are sorry: our carrier did not collect it.',
+  undeliverable: 'We are sorry: it could not be delivered, and has come back to us.',
+  'held-too-long': 'We are sorry: it took us too long to confirm it.',
 };
 
 /** Writes the message about a fact. `orderName` is what the customer knows the order by. */
@@ -79,8 +98,37 @@ export function writeMessage(orderName: string, told: CustomerFact): CustomerMes
       return {
         subject: `Your order ${order} is cancelled`,
         body: paragraphs(
-          `Your order ${order} is cancelled.`,
+          `Your order ${order} is cancelled.${told.cause ? ` ${whyCancelled[told.cause]}` : ''}`,
           'Whatever was charged for it goes back to where it came from.',
+        ),
+      };
+    case 'return-requested':
+      return {
+        subject: `Your return of order ${order}`,
+        body: paragraphs(
+          `We are having this of your order ${order} fetched:`,
+          listLines(told.lines),
+          `When it is here, we pay you back: ${moneyText(told.refund)}`,
+        ),
+      };
+    case 'returned':
+      return {
+        subject: `Your return of order ${order} is here`,
+        body: paragraphs(
+          `We have this of your order ${order} back:`,
+          listLines(told.lines),
+          `Paid back: ${moneyText(told.refund)}`,
+        ),
+      };
+    case 'return-closed':
+      return {
+        subject: `Your return of order ${order} is closed`,
+        body: paragraphs(
+          told.expired
+            ? `We have waited for this of your order ${order}, and it has not come:`
+            : `We could not go on with the return of this of your order ${order}:`,
+          listLines(told.lines),
+          'Nothing is paid back for it. You can ask for the return again.',
         ),
       };
   }

@@ -19,6 +19,7 @@ describe('an order', () => {
     ['is rejected', ['rejected']],
     ['is rejected by a reviewer', ['awaiting_review', 'rejected']],
     ['is cancelled after it was confirmed', ['confirmed', 'cancelled']],
+    ['cannot be delivered', ['confirmed', 'shipped', 'cancelled']],
   ])('%s, one version per event', (_, way) => {
     const order = walk(...way);
     expect(order.state.version).toBe(way.length + 1);
@@ -26,7 +27,7 @@ describe('an order', () => {
   });
 
   it.each<[OrderStatus[], OrderStatus]>([
-    [['confirmed', 'shipped'], 'cancelled'],
+    [['confirmed', 'shipped'], 'rejected'],
     [['confirmed', 'shipped', 'completed'], 'cancelled'],
     [['rejected'], 'confirmed'],
     [['cancelled'], 'completed'],
@@ -35,5 +36,11 @@ describe('an order', () => {
     const order = walk(...way);
     expect(() => order.become(to)).toThrow(InvalidTransitionError);
     expect(() => order.become(to)).toThrow(`Order o-1 is ${order.state.status} and cannot become ${to}`);
+  });
+
+  it('that is completed stays so while goods come back, each with an event', () => {
+    const { state } = walk('confirmed', 'shipped', 'completed').noteReturn().noteReturn();
+    expect(state).toMatchObject({ status: 'completed', version: 6 });
+    expect(() => walk('confirmed').noteReturn()).toThrow('Order o-1 is confirmed: only what was delivered');
   });
 });

@@ -9,7 +9,8 @@ const transitions: Readonly<Record<OrderStatus, readonly OrderStatus[]>> = {
   awaiting_review: ['pending', 'confirmed', 'rejected', 'cancelled'],
   // An order of charges only has nothing to ship and completes at once.
   confirmed: ['shipped', 'completed', 'cancelled', 'rejected'],
-  shipped: ['completed'],
+  // Cancelled after it has left: the carrier could not deliver it, or lost it.
+  shipped: ['completed', 'cancelled'],
   completed: [],
   rejected: [],
   cancelled: [],
@@ -24,6 +25,15 @@ export class InvalidTransitionError extends FlotillaError {
     super('INVALID_TRANSITION', `Order ${orderId} is ${from} and cannot become ${to}`, { retry: 'never' });
     this.from = from;
     this.to = to;
+  }
+}
+
+/** Thrown when goods of an order that was not completed would come back. */
+export class NotCompletedError extends FlotillaError {
+  constructor(orderId: string, status: OrderStatus) {
+    super('NOT_COMPLETED', `Order ${orderId} is ${status}: only what was delivered can be returned`, {
+      retry: 'never',
+    });
   }
 }
 
@@ -54,6 +64,13 @@ export class Order {
   /** Whether the order has ended. */
   get isTerminal(): boolean {
     return transitions[this.state.status].length === 0;
+  }
+
+  /** The order one event later: something about a return of it happened, and its status stays. */
+  noteReturn(): Order {
+    const { status, orderId, version } = this.state;
+    if (status !== 'completed') throw new NotCompletedError(orderId, status);
+    return new Order({ ...this.state, version: version + 1 });
   }
 
   /** The order one event later, in another status. Throws {@link InvalidTransitionError}. */

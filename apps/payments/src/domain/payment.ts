@@ -73,6 +73,8 @@ export type PaymentFact =
       readonly amount: Money;
       readonly refundKey: string;
       readonly reason: string;
+      /** What went back until then, this included. */
+      readonly total: Money;
     };
 
 /** One step of a payment: recorded as a whole or not at all. */
@@ -282,7 +284,13 @@ export function finishRefund(
       refundingMinor: payment.refundingMinor - amount.amountMinor,
     },
     posting: posting('refund', payment.id, amount, refundKey),
-    fact: { fact: 'refunded', amount, refundKey, reason },
+    fact: {
+      fact: 'refunded',
+      amount,
+      refundKey,
+      reason,
+      total: { amountMinor: refundedMinor, currency: amount.currency },
+    },
   };
 }
 

@@ -256,6 +256,11 @@ function eventOf({ id: paymentId, orderId }: Payment, fact: PaymentFact): object
     case 'voided':
       return new PaymentVoided(payload);
     case 'refunded':
-      return new PaymentRefunded({ ...payload, refundKey: fact.refundKey, reason: fact.reason });
+      return new PaymentRefunded({
+        ...payload,
+        refundKey: fact.refundKey,
+        reason: fact.reason,
+        totalRefunded: fact.total,
+      });
   }
 }

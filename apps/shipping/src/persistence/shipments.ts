@@ -1,9 +1,10 @@
 import type { PayloadOf } from '@flotilla/contracts-protocol';
-import type { CreateShipment } from '@flotilla/contracts-shipping';
+import type { Address, CreateShipment } from '@flotilla/contracts-shipping';
 import { currentOrigin, type Origin } from '@flotilla/observability';
 import { defineBulk, UnitOfWork } from '@flotilla/persistence';
 import { Injectable } from '@nestjs/common';
-import { predecessor, type Shipment, type ShipmentState } from '../domain/shipment.ts';
+import type { Booking } from '../carrier/carrier.ts';
+import { predecessor, type NextMove, type Shipment, type ShipmentState } from '../domain/shipment.ts';
 
 interface ShipmentRow {
   readonly id: string;
@@ -12,6 +13,7 @@ interface ShipmentRow {
   readonly tracking_number: string | null;
   readonly dispatched_at: Date | null;
   readonly delivered_at: Date | null;
+  readonly trouble: string | null;
 }
 
 /** A shipment that the carrier moved. */
@@ -23,13 +25,30 @@ export interface MovedShipment {
   readonly origin: Origin | null;
 }
 
+/** A shipment of which the carrier is asked what became of its step. */
+export interface CheckedShipment extends MovedShipment {
+  readonly status: 'created' | 'dispatched' | 'returning';
+  readonly shipTo: Address;
+  /** How often the step was tried before; of a parcel on its way back, how often it was to be delivered. */
+  readonly attempts: number;
+  readonly trouble: string | null;
+}
+
+/** When there is something to be done next; undefined: nothing. */
+export interface NextDue {
+  /** For parcels that go by the timetable. */
+  readonly plain: Date | undefined;
+  /** For those that the carrier is asked about, and those from customers. */
+  readonly other: Date | undefined;
+}
+
 const SELECT =
-  'SELECT id, order_id, status, tracking_number, dispatched_at, delivered_at FROM shipments WHERE order_id = $1';
+  'SELECT id, order_id, status, tracking_number, dispatched_at, delivered_at, trouble FROM shipments WHERE order_id = $1';
 
 // The oldest first; what another replica is moving, or somebody is cancelling, is left to them.
 const CLAIM = `
   SELECT id FROM shipments
-   WHERE status = $1 AND due_at <= $2
+   WHERE status = $1 AND due_at <= $2 AND NOT checked
    ORDER BY due_at
    LIMIT $3
      FOR UPDATE SKIP LOCKED`;
@@ -54,11 +73,12 @@ const CREATE = defineBulk(
     lines: 'jsonb',
     due_at: 'timestamptz',
     origin: 'jsonb',
+    checked: 'boolean',
   },
   (given) => `
   WITH given AS (SELECT * FROM ${given}), made AS (
-    INSERT INTO shipments (id, order_id, status, tracking_number, ship_to, lines, due_at, origin)
-    SELECT id, order_id, 'created', tracking_number, ship_to, lines, due_at, origin FROM given
+    INSERT INTO shipments (id, order_id, status, tracking_number, ship_to, lines, due_at, origin, checked)
+    SELECT id, order_id, 'created', tracking_number, ship_to, lines, due_at, origin, checked FROM given
     ON CONFLICT (order_id) DO NOTHING
     RETURNING id
   )
@@ -85,7 +105,7 @@ export class Shipments {
   async create(
     id: string,
     { orderId, shipTo, lines }: PayloadOf<CreateShipment>,
-    booking: { readonly trackingNumber: string; readonly collectAt: Date },
+    booking: Booking,
   ): Promise<boolean> {
     const rows = await this.unitOfWork.bulk(CREATE, [
       id,
@@ -95,6 +115,7 @@ export class Shipments {
       JSON.stringify(lines),
       booking.collectAt,
       JSON.stringify(currentOrigin() ?? null),
+      booking.checked,
     ]);
     return rows.length > 0;
   }
@@ -127,15 +148,47 @@ export class Shipments {
     return this.unitOfWork.query<MovedShipment>(DELIVER, [predecessor.delivered, now, limit]);
   }
 
-  /** When the carrier is going to take its next step; undefined: nothing is on its way. */
-  async nextDueAt(): Promise<Date | undefined> {
-    // Two looks into the index, one for each state, instead of a scan of it.
-    const [row] = await this.unitOfWork.query<{ due_at: Date | null }>(
-      `SELECT least((SELECT min(due_at) FROM shipments WHERE status = $1 AND due_at IS NOT NULL),
-                    (SELECT min(due_at) FROM shipments WHERE status = $2 AND due_at IS NOT NULL)) AS due_at`,
+  /** When the carrier is going to take its next steps. */
+  async nextDue(): Promise<NextDue> {
+    // One look into an index for each, instead of a scan.
+    const [row] = await this.unitOfWork.query<{ plain: Date | null; other: Date | null }>(
+      `SELECT least((SELECT min(due_at) FROM shipments WHERE status = $1 AND due_at IS NOT NULL AND NOT checked),
+                    (SELECT min(due_at) FROM shipments WHERE status = $2 AND due_at IS NOT NULL AND NOT checked)
+              ) AS plain,
+              least((SELECT min(due_at) FROM shipments WHERE checked AND due_at IS NOT NULL),
+                    (SELECT min(due_at) FROM return_parcels WHERE due_at IS NOT NULL)) AS other`,
       [predecessor.dispatched, predecessor.delivered],
     );
-    return row?.due_at ?? undefined;
+    return { plain: row?.plain ?? undefined, other: row?.other ?? undefined };
+  }
+
+  /** At most `limit` shipments about whose due step the carrier has to be asked; nobody else asks meanwhile. */
+  claimChecked(now: Date, limit: number): Promise<CheckedShipment[]> {
+    return this.unitOfWork.query<CheckedShipment>(
+      `SELECT id, order_id AS "orderId", tracking_number AS "trackingNumber", origin, status, ship_to AS "shipTo",
+              attempts, trouble
+         FROM shipments
+        WHERE checked AND due_at <= $1
+        ORDER BY due_at
+        LIMIT $2
+          FOR UPDATE SKIP LOCKED`,
+      [now, limit],
+    );
+  }
+
+  /** Writes down a step of a claimed shipment; `dueAt` is for moves after which there is another step. */
+  async moveChecked({ id, status }: CheckedShipment, next: NextMove, now: Date, dueAt: Date): Promise<void> {
+    const to = next.move === 'again' ? status : next.move;
+    const goesOn = to === 'created' || to === 'dispatched' || to === 'returning';
+    await this.unitOfWork.query(
+      `UPDATE shipments
+          SET status = $2, due_at = $3, trouble = coalesce($4, trouble),
+              attempts = CASE WHEN $2 IN (status, 'returning') THEN attempts + 1 ELSE 0 END,
+              dispatched_at = CASE $2 WHEN 'dispatched' THEN coalesce(dispatched_at, $5) ELSE dispatched_at END,
+              delivered_at = CASE $2 WHEN 'delivered' THEN $5::timestamptz END
+        WHERE id = $1`,
+      [id, to, goesOn ? dueAt : null, 'reason' in next ? next.reason : null, now],
+    );
   }
 }
 
@@ -155,5 +208,17 @@ function shipmentOf(row: ShipmentRow): Shipment {
       return { ...identity, status: 'delivered', trackingNumber, dispatchedAt, deliveredAt };
     case 'forestalled':
       return { ...identity, status: 'forestalled' };
+    case 'failed':
+      return { ...identity, status: 'failed', trackingNumber, reason: row.trouble ?? '' };
+    case 'returning':
+    case 'returned':
+    case 'lost':
+      return {
+        ...identity,
+        status: row.status,
+        trackingNumber,
+        dispatchedAt,
+        reason: row.trouble ?? '',
+      };
   }
 }

@@ -6,7 +6,7 @@ import { contiguous } from '../domain/contiguous.ts';
 import type { Cursor } from '../domain/cursor.ts';
 
 /** An order without what only its own page shows. */
-export type OrderSummary = Omit<OrderView, 'lines' | 'timeline'>;
+export type OrderSummary = Omit<OrderView, 'lines' | 'timeline' | 'returns'>;
 
 /** A version of an order that somebody wants to see, of that customer if one is given. */
 export interface WantedOrder {

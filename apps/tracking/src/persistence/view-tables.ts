@@ -1,5 +1,5 @@
-import type { OrderStatus } from '@flotilla/contracts-orders';
-import type { OrderView } from '@flotilla/contracts-tracking';
+import type { OrderStatus, ReturnStatus } from '@flotilla/contracts-orders';
+import type { OrderView, ReturnView } from '@flotilla/contracts-tracking';
 import { greatest, key, newest, once, version, viewTable } from '@flotilla/service';
 
 /** What events tell of an order: the status and the times always, the rest once. */
@@ -71,4 +71,29 @@ export const paymentEntries = viewTable<PaymentRow>('payment_entries', {
   kind: once('text'),
   amount_minor: once('bigint'),
   currency: once('text'),
+});
+
+interface ReturnRow {
+  readonly return_id: string;
+  readonly order_id: string;
+  readonly version: number;
+  readonly status: ReturnStatus;
+  readonly lines: ReturnView['lines'];
+  readonly refund_minor: number;
+  readonly currency: string;
+  readonly requested_at?: string;
+  readonly ended_at?: string;
+}
+
+/** One row for each return; its version is that of the order's event. */
+export const returnViews = viewTable<ReturnRow>('return_views', {
+  return_id: key('uuid'),
+  order_id: once('uuid'),
+  version: version(),
+  status: newest('text'),
+  lines: once('jsonb'),
+  refund_minor: once('bigint'),
+  currency: once('text'),
+  requested_at: once('timestamptz'),
+  ended_at: once('timestamptz'),
 });

@@ -39,3 +39,25 @@ export class StockShipped extends defineEvent({
   payload: orderLines,
   aggregate: (payload) => payload.orderId,
 }) {}
+
+/** An order's reservation was given back because the order was not confirmed in time. */
+export class StockReservationExpired extends defineEvent({
+  owner: 'inventory',
+  name: 'StockReservationExpired',
+  version: 1,
+  payload: orderLines.extend({ heldUntil: z.iso.datetime() }),
+  aggregate: (payload) => payload.orderId,
+}) {}
+
+/** Pieces of an order came back; those that are not damaged are on hand again. */
+export class StockReturned extends defineEvent({
+  owner: 'inventory',
+  name: 'StockReturned',
+  version: 1,
+  payload: z.object({
+    orderId: z.uuid(),
+    returnKey: z.string(),
+    lines: z.array(stockLine.extend({ damaged: z.boolean().default(false) })),
+  }),
+  aggregate: (payload) => payload.orderId,
+}) {}

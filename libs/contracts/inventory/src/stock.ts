@@ -7,15 +7,18 @@ export const stockLine = z.object({
 });
 export type StockLine = z.output<typeof stockLine>;
 
-/** Where a SKU's pieces are. Always: received = onHand + reserved + shipped. */
+/** Where a SKU's pieces are. Always: received + restocked = onHand + reserved + shipped. */
 export const stockLevels = z.object({
   sku: z.string(),
   /** Free to be reserved. */
   onHand: z.int().nonnegative(),
   /** Promised to orders that are not shipped yet. */
   reserved: z.int().nonnegative(),
+  /** All that ever left, also what came back since. */
   shipped: z.int().nonnegative(),
   /** All that ever came in. */
   received: z.int().nonnegative(),
+  /** All that came back from customers and can be sold again. */
+  restocked: z.int().nonnegative().default(0),
 });
 export type StockLevels = z.output<typeof stockLevels>;

@@ -2,7 +2,7 @@ import { currencyCode } from '@flotilla/contracts-money';
 import { defineCommand } from '@flotilla/contracts-protocol';
 import { address } from '@flotilla/contracts-shipping';
 import { z } from 'zod';
-import { orderStatus } from './order.ts';
+import { orderStatus, returnStatus } from './order.ts';
 
 const orderId = z.uuid();
 /** The version of the order after the command, for readers that want to see no older one. */
@@ -79,6 +79,46 @@ export class DecideReview extends defineCommand({
   errors: {
     OrderNotFound: z.object({ orderId }),
     NotAwaitingReview: z.object({ status: orderStatus }),
+  },
+  key: byOrder,
+}) {}
+
+/**
+ * Sends goods of a completed order back. What is asked for is claimed at once: of every line, no more can be in return
+ * than was delivered. The money follows when the goods have arrived: what was paid for exactly these pieces.
+ */
+export class RequestReturn extends defineCommand({
+  owner: 'orders',
+  name: 'RequestReturn',
+  version: 1,
+  payload: z.object({
+    orderId,
+    /** The caller chooses it. */
+    returnId: z.uuid(),
+    lines: z
+      .array(
+        z.object({
+          sku: z.string().min(1).max(64),
+          quantity: z.int().positive().max(1_000_000),
+          damaged: z.boolean().default(false),
+        }),
+      )
+      .min(1)
+      .max(1_000),
+    reason: z.string().max(200).optional(),
+  }),
+  reply: z.object({ orderId, returnId: z.uuid(), status: returnStatus }),
+  errors: {
+    OrderNotFound: z.object({ orderId }),
+    NotReturnable: z.object({
+      /** `exceeds_delivered`: more than was delivered and is not returned or in return already. */
+      reason: z.enum(['not_completed', 'unknown_line', 'charge_line', 'exceeds_delivered']),
+      status: orderStatus,
+      /** The lines concerned, with how many pieces can still be returned. */
+      lines: z.array(z.object({ sku: z.string(), requested: z.int(), returnable: z.int() })),
+    }),
+    /** There is another return with this id. */
+    ReturnExists: z.object({ returnId: z.uuid() }),
   },
   key: byOrder,
 }) {}

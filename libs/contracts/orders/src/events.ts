@@ -2,7 +2,7 @@ import { money } from '@flotilla/contracts-money';
 import { defineEvent } from '@flotilla/contracts-protocol';
 import { address } from '@flotilla/contracts-shipping';
 import { z } from 'zod';
-import { orderLine, rejectionReason } from './order.ts';
+import { orderLine, rejectionReason, returnLine } from './order.ts';
 
 /** What every event of an order carries. `version` counts the order's events, from 1, without a gap. */
 const orderFact = z.object({
@@ -65,8 +65,51 @@ export class OrderRejected extends defineEvent({
   payload: orderFact.extend({ reason: rejectionReason, detail: z.string() }),
 }) {}
 
+/**
+ * The customer asked to cancel while the order was being handed over, and it had left. Nothing about the order changes,
+ * so it has no version.
+ */
+export class OrderCancellationRefused extends defineEvent({
+  owner: 'orders',
+  name: 'OrderCancellationRefused',
+  version: 1,
+  payload: orderFact.omit({ version: true }).extend({ why: z.string() }),
+  aggregate: ({ orderId }) => orderId,
+}) {}
+
 export class OrderCancelled extends defineEvent({
   ...ofOrder,
   name: 'OrderCancelled',
-  payload: orderFact.extend({ reason: z.string() }),
+  payload: orderFact.extend({
+    reason: z.string(),
+    /** A stable code for the reason, such as `cancelled` (the customer's wish) or `undeliverable`. */
+    code: z.string().optional(),
+  }),
+}) {}
+
+const returnFact = orderFact.extend({
+  returnId: z.uuid(),
+  lines: z.array(returnLine),
+  refund: money,
+});
+
+/** The customer sends goods back: these pieces are claimed, and nobody can return them a second time. */
+export class OrderReturnRequested extends defineEvent({
+  ...ofOrder,
+  name: 'OrderReturnRequested',
+  payload: returnFact.extend({ reason: z.string().optional() }),
+}) {}
+
+/** The goods are back and `refund` is paid back. */
+export class OrderReturned extends defineEvent({
+  ...ofOrder,
+  name: 'OrderReturned',
+  payload: returnFact,
+}) {}
+
+/** A return ended without goods and money; its pieces can be returned again. */
+export class OrderReturnClosed extends defineEvent({
+  ...ofOrder,
+  name: 'OrderReturnClosed',
+  payload: returnFact.extend({ outcome: z.enum(['expired', 'cancelled']), detail: z.string() }),
 }) {}

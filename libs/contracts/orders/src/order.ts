@@ -28,3 +28,20 @@ export const orderLine = z.object({
   unitPriceMinor: z.int().nonnegative(),
 });
 export type OrderLine = z.output<typeof orderLine>;
+
+/**
+ * Where a return stands: `requested` (the parcel is awaited), `received` (it is here), and the last ones `completed`
+ * (the money is back), `expired` (the parcel did not come in time) and `cancelled` (given up for another reason).
+ */
+export const returnStatus = z.enum(['requested', 'received', 'completed', 'expired', 'cancelled']);
+export type ReturnStatus = z.output<typeof returnStatus>;
+
+/** Pieces of one line of the order that come back; the price is what was paid per piece. */
+export const returnLine = z.object({
+  sku: z.string(),
+  quantity: z.int().positive(),
+  unitPriceMinor: z.int().nonnegative(),
+  /** Damaged pieces are paid back too, and not sold again. */
+  damaged: z.boolean().default(false),
+});
+export type ReturnLine = z.output<typeof returnLine>;

@@ -42,11 +42,15 @@ export class PaymentVoided extends defineEvent({
   aggregate: byOrder,
 }) {}
 
-/** `amount` of what was captured went back. */
+/** `amount` of what was captured went back; `totalRefunded` is what went back until then, this included. */
 export class PaymentRefunded extends defineEvent({
   owner: 'payments',
   name: 'PaymentRefunded',
   version: 1,
-  payload: payment.extend({ refundKey: z.string(), reason: z.string() }),
+  payload: payment.extend({
+    refundKey: z.string(),
+    reason: z.string(),
+    totalRefunded: money.optional(),
+  }),
   aggregate: byOrder,
 }) {}

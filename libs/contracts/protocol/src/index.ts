@@ -47,7 +47,24 @@ export {
   replySubject,
   rpcSubject,
   subjectToken,
+  type ContractName,
 } from './subjects.ts';
+export {
+  contractNameOf,
+  hasWildcard,
+  isContractClass,
+  PATTERN_EVENTS,
+  PATTERN_STREAM,
+  patternEventFilter,
+  patternEventStream,
+  patternEventSubject,
+  patternRequestSubject,
+  patternRoute,
+  routeOfSubject,
+  type Pattern,
+  type PatternObject,
+  type PatternUse,
+} from './patterns.ts';
 export { jsonSchemaOf, type ContractSchema } from './json-schema.ts';
 export {
   contractsOf,

@@ -1,4 +1,12 @@
 import { contractOf, type AnyMessageClass, type Contract, type MessageKind } from './define.ts';
+import {
+  contractNameOf,
+  isContractClass,
+  patternRequestSubject,
+  patternRoute,
+  type Pattern,
+  type PatternUse,
+} from './patterns.ts';
 
 /** One durable subscription of a service to events: becomes one consumer per owner of its events. */
 export interface EventReaction {
@@ -33,14 +41,17 @@ export interface ServiceManifestSpec {
   readonly reacts?: Readonly<Record<string, EventReaction>>;
   /** Whether it has a database. Default true. */
   readonly database?: boolean;
+  /** What its Nest controllers (`@MessagePattern`, `@EventPattern`) and clients (`ClientProxy`) use. Default: nothing. */
+  readonly patterns?: PatternUse;
 }
 
 /**
  * What one service says of itself on the wire. Streams, consumers, permissions and documents are derived from
  * it; starting the service checks that its handlers match.
  */
-export interface ServiceManifest extends Required<ServiceManifestSpec> {
+export interface ServiceManifest extends Required<Omit<ServiceManifestSpec, 'patterns'>> {
   readonly answers: readonly AnyMessageClass[];
+  readonly patterns: Required<PatternUse>;
 }
 
 /** Declares a service; throws a TypeError that lists everything inconsistent in the declaration. */
@@ -55,6 +66,7 @@ export function defineService(spec: ServiceManifestSpec): ServiceManifest {
     reacts = {},
     database = true,
   } = spec;
+  const patterns = { answers: [], reacts: [], calls: [], emits: [], ...spec.patterns };
   const problems: string[] = [];
   if (!/^[a-z][a-z0-9-]*$/.test(name)) problems.push(`name "${name}" must be kebab-case`);
   const check = (
@@ -85,6 +97,11 @@ export function defineService(spec: ServiceManifestSpec): ServiceManifest {
     if (events.length === 0) problems.push(`reacts.${reaction}: lists no event`);
     check(`reacts.${reaction}`, events, ['event']);
   }
+  problems.push(...problemsOfPatterns(patterns, name));
+  const handled = new Set([...handles, ...standsInFor].map((each) => contractOf(each).type));
+  for (const route of patterns.answers.map(routeOrNothing).filter((each) => handled.has(each))) {
+    problems.push(`patterns.answers: ${route} has a command or query handler already`);
+  }
   if (problems.length > 0) {
     throw new TypeError(`The manifest of service "${name}" is not consistent:\n- ${problems.join('\n- ')}`);
   }
@@ -98,10 +115,63 @@ export function defineService(spec: ServiceManifestSpec): ServiceManifest {
     reacts,
     database,
     answers: [...handles, ...standsInFor],
+    patterns,
   });
 }
 
 /** The contracts of message classes. */
 export function contractsOf(classes: readonly AnyMessageClass[]): Contract[] {
   return classes.map(contractOf);
+}
+
+const patternKinds: Readonly<Record<keyof PatternUse, readonly MessageKind[]>> = {
+  answers: ['command', 'query'],
+  reacts: ['event'],
+  calls: ['command', 'query'],
+  emits: ['event'],
+};
+
+function problemsOfPatterns(patterns: Required<PatternUse>, service: string): string[] {
+  const problems: string[] = [];
+  for (const [list, kinds] of Object.entries(patternKinds) as [keyof PatternUse, readonly MessageKind[]][]) {
+    const seen = new Set<string>();
+    for (const pattern of patterns[list]) {
+      const problem = problemOfPattern(pattern, kinds, list === 'emits' ? service : undefined);
+      if (problem !== undefined) problems.push(`patterns.${list}: ${problem}`);
+      else if (seen.has(patternRoute(pattern))) {
+        problems.push(`patterns.${list}: ${patternRoute(pattern)} is listed twice`);
+      } else seen.add(patternRoute(pattern));
+    }
+  }
+  return problems;
+}
+
+function problemOfPattern(
+  pattern: Pattern,
+  kinds: readonly MessageKind[],
+  owner: string | undefined,
+): string | undefined {
+  if (isContractClass(pattern) && !kinds.includes(pattern.contract.kind)) {
+    return `${pattern.contract.type} is a ${pattern.contract.kind}`;
+  }
+  try {
+    const route = patternRoute(pattern);
+    patternRequestSubject(route);
+    const contract = contractNameOf(route);
+    if (owner !== undefined && contract !== undefined && contract.owner !== owner) {
+      return `${route} belongs to ${contract.owner}`;
+    }
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** What is no pattern has been named before. */
+function routeOrNothing(pattern: Pattern): string {
+  try {
+    return patternRoute(pattern);
+  } catch {
+    return '';
+  }
 }

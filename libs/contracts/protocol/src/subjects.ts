@@ -1,6 +1,9 @@
 import { partitionOf } from '@flotilla/kernel';
 import type { Contract } from './define.ts';
 
+/** What of a contract its subjects are made of. */
+export type ContractName = Pick<Contract, 'owner' | 'name' | 'version'>;
+
 /** The one stream that keeps every service's dead letters. */
 export const DEAD_LETTER_STREAM = 'DLQ';
 
@@ -29,17 +32,17 @@ export function keyOfToken(token: string): string {
 }
 
 /** Request/reply over core NATS: `rpc.<owner>.<Name>.v<N>`. */
-export function rpcSubject({ owner, name, version }: Contract): string {
+export function rpcSubject({ owner, name, version }: ContractName): string {
   return `rpc.${owner}.${name}.v${version}`;
 }
 
 /** A durable command: `cmd.<owner>.<Name>.v<N>.<partition>.<key>`. */
-export function commandSubject({ owner, name, version }: Contract, key: string): string {
+export function commandSubject({ owner, name, version }: ContractName, key: string): string {
   return `cmd.${owner}.${name}.v${version}.${partitionOf(key)}.${subjectToken(key)}`;
 }
 
 /** An event: `evt.<owner>.<Name>.v<N>.<partition>.<aggregateId>`. */
-export function eventSubject({ owner, name, version }: Contract, aggregateId: string): string {
+export function eventSubject({ owner, name, version }: ContractName, aggregateId: string): string {
   return `evt.${owner}.${name}.v${version}.${partitionOf(aggregateId)}.${subjectToken(aggregateId)}`;
 }
 
@@ -54,12 +57,12 @@ export function deadLetterSubject(service: string, consumer: string): string {
 }
 
 /** All durable commands of a contract, or those of one partition. */
-export function commandFilter({ owner, name, version }: Contract, partition?: number): string {
+export function commandFilter({ owner, name, version }: ContractName, partition?: number): string {
   return `cmd.${owner}.${name}.v${version}.${partition ?? '*'}.*`;
 }
 
 /** All events of a contract, or those of one partition. */
-export function eventFilter({ owner, name, version }: Contract, partition?: number): string {
+export function eventFilter({ owner, name, version }: ContractName, partition?: number): string {
   return `evt.${owner}.${name}.v${version}.${partition ?? '*'}.*`;
 }
 

@@ -3,6 +3,10 @@ import { z } from 'zod';
 import { address } from './shipment.ts';
 
 const orderId = z.uuid();
+const parcelLines = z
+  .array(z.object({ sku: z.string(), quantity: z.int().positive() }))
+  .min(1)
+  .max(1_000);
 const byOrder = (payload: { orderId: string }): string => payload.orderId;
 
 /** Hands an order to the carrier. One shipment per order: asked again, it answers as before. */
@@ -13,10 +17,7 @@ export class CreateShipment extends defineCommand({
   payload: z.object({
     orderId,
     shipTo: address,
-    lines: z
-      .array(z.object({ sku: z.string(), quantity: z.int().positive() }))
-      .min(1)
-      .max(1_000),
+    lines: parcelLines,
   }),
   reply: z.object({ shipmentId: z.uuid() }),
   errors: {
@@ -26,7 +27,10 @@ export class CreateShipment extends defineCommand({
   key: byOrder,
 }) {}
 
-/** Stops a shipment that has not left yet. Without a shipment it is remembered, so that a late one is refused. */
+/**
+ * Stops a shipment that has not left yet. Without a shipment it is remembered, so that a late one is refused; one that
+ * is back or lost has nothing left to stop.
+ */
 export class CancelShipment extends defineCommand({
   owner: 'shipping',
   name: 'CancelShipment',
@@ -35,4 +39,35 @@ export class CancelShipment extends defineCommand({
   reply: z.object({ cancelled: z.boolean() }),
   errors: { AlreadyDispatched: z.object({ orderId, dispatchedAt: z.iso.datetime() }) },
   key: byOrder,
+}) {}
+
+const returnId = z.uuid();
+const byReturn = (payload: { returnId: string }): string => payload.returnId;
+
+/** Has the carrier bring goods back from a customer. One parcel per return: asked again, it answers as before. */
+export class CreateReturnShipment extends defineCommand({
+  owner: 'shipping',
+  name: 'CreateReturnShipment',
+  version: 1,
+  payload: z.object({ returnId, orderId, shipFrom: address, lines: parcelLines }),
+  reply: z.object({ shipmentId: z.uuid(), trackingNumber: z.string() }),
+  errors: {
+    /** It was cancelled before it was created. */
+    AlreadyCancelled: z.object({ returnId }),
+  },
+  key: byReturn,
+}) {}
+
+/** No longer waits for goods from a customer. Without a parcel it is remembered, so that a late one is refused. */
+export class CancelReturnShipment extends defineCommand({
+  owner: 'shipping',
+  name: 'CancelReturnShipment',
+  version: 1,
+  payload: z.object({ returnId, orderId, reason: z.string().max(200) }),
+  reply: z.object({ cancelled: z.boolean() }),
+  errors: {
+    /** The parcel is here. */
+    AlreadyReceived: z.object({ returnId, receivedAt: z.iso.datetime() }),
+  },
+  key: byReturn,
 }) {}

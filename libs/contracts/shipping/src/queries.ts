@@ -15,6 +15,8 @@ export class GetShipment extends defineQuery({
     trackingNumber: z.string().optional(),
     dispatchedAt: z.iso.datetime().optional(),
     deliveredAt: z.iso.datetime().optional(),
+    /** Why it did not leave or arrive. */
+    reason: z.string().optional(),
   }),
   errors: { ShipmentNotFound: z.object({ orderId: z.uuid() }) },
 }) {}

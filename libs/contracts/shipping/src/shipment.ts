@@ -10,5 +10,18 @@ export const address = z.object({
 });
 export type Address = z.output<typeof address>;
 
-export const shipmentStatus = z.enum(['created', 'dispatched', 'delivered', 'cancelled']);
+/**
+ * `failed`: the carrier never took it. `returning`, `returned`: it could not be delivered, is on its way back, is
+ * back. `lost`: nobody knows where it is.
+ */
+export const shipmentStatus = z.enum([
+  'created',
+  'dispatched',
+  'delivered',
+  'cancelled',
+  'failed',
+  'returning',
+  'returned',
+  'lost',
+]);
 export type ShipmentStatus = z.output<typeof shipmentStatus>;

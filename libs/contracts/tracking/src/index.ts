@@ -1,2 +1,9 @@
 export { GetOrder, GetTimeline, ListOrders, type OrderVersion } from './queries.ts';
-export { orderView, timelineEntry, type OrderView, type TimelineEntry } from './order-view.ts';
+export {
+  orderView,
+  returnView,
+  timelineEntry,
+  type OrderView,
+  type ReturnView,
+  type TimelineEntry,
+} from './order-view.ts';

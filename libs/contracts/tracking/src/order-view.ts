@@ -1,5 +1,11 @@
 import { money } from '@flotilla/contracts-money';
-import { orderLine, orderStatus, rejectionReason } from '@flotilla/contracts-orders';
+import {
+  orderLine,
+  orderStatus,
+  rejectionReason,
+  returnLine,
+  returnStatus,
+} from '@flotilla/contracts-orders';
 import { address } from '@flotilla/contracts-shipping';
 import { z } from 'zod';
 
@@ -15,6 +21,17 @@ export const timelineEntry = z.object({
 });
 export type TimelineEntry = z.output<typeof timelineEntry>;
 
+/** A return as a customer sees it. */
+export const returnView = z.object({
+  returnId: z.uuid(),
+  status: returnStatus,
+  lines: z.array(returnLine),
+  refund: money,
+  requestedAt: z.iso.datetime(),
+  endedAt: z.iso.datetime().optional(),
+});
+export type ReturnView = z.output<typeof returnView>;
+
 /** An order as a customer sees it, gathered from all services' events. */
 export const orderView = z.object({
   orderId: z.uuid(),
@@ -22,7 +39,8 @@ export const orderView = z.object({
   status: orderStatus,
   rejectionReason: rejectionReason.optional(),
   reference: z.string().optional(),
-  lines: z.array(orderLine),
+  /** `returned`: pieces that came back, if any. */
+  lines: z.array(orderLine.extend({ returned: z.int().nonnegative().optional() })),
   total: money,
   shipTo: address,
   trackingNumber: z.string().optional(),
@@ -30,5 +48,7 @@ export const orderView = z.object({
   placedAt: z.iso.datetime(),
   updatedAt: z.iso.datetime(),
   timeline: z.array(timelineEntry),
+  /** The oldest first. */
+  returns: z.array(returnView).optional(),
 });
 export type OrderView = z.output<typeof orderView>;

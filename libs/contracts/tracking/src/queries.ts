@@ -34,7 +34,7 @@ export class ListOrders extends defineQuery({
     atLeast,
   }),
   reply: z.object({
-    orders: z.array(orderView.omit({ lines: true, timeline: true })),
+    orders: z.array(orderView.omit({ lines: true, timeline: true, returns: true })),
     nextCursor: z.string().optional(),
   }),
   errors: { InvalidCursor: z.object({ cursor: z.string() }), NotCaughtUp },

@@ -13,6 +13,7 @@ import type {
   RequestOptions,
   ServeOptions,
   ServiceAnnouncement,
+  Serving,
   Stoppable,
   StopOptions,
   WatchedMessage,
@@ -193,7 +194,7 @@ export class InMemoryBroker implements Broker {
     subject: string,
     options: ServeOptions,
     handler: (message: IncomingMessage) => Promise<OutgoingReply>,
-  ): Promise<Stoppable> {
+  ): Promise<Serving> {
     this.#assertOpen(`Serving ${subject}`);
     const server = new RequestServer({
       subject,
@@ -206,10 +207,11 @@ export class InMemoryBroker implements Broker {
     });
     const served: Served = { subject, queue: options.queue, server };
     this.network.served.push(served);
-    return this.#stoppable(async (drainMs) => {
+    const stoppable = this.#stoppable(async (drainMs) => {
       this.network.served.splice(this.network.served.indexOf(served), 1);
       await server.drained(drainMs);
     });
+    return { stop: (how) => stoppable.stop(how), setMaxInFlight: (most) => (server.maxInFlight = most) };
   }
 
   async consume(
@@ -235,9 +237,10 @@ export class InMemoryBroker implements Broker {
       : [consumer.name];
     const sources = names.map((name) => this.network.consumer({ stream: consumer.stream, name }));
     let held = 0;
+    let maxInFlight = options.maxInFlight;
     const unsubscribe = sources.map((source) =>
       source.subscribe({
-        room: () => (this.network.available ? options.maxInFlight * 2 - held : 0),
+        room: () => (this.network.available ? maxInFlight * 2 - held : 0),
         receive: (delivery) => {
           held++;
           runner.receive({
@@ -269,6 +272,11 @@ export class InMemoryBroker implements Broker {
     });
     return {
       stop: (stopOptions) => stoppable.stop(stopOptions),
+      setMaxInFlight: (most) => {
+        maxInFlight = most;
+        runner.maxInFlight = most;
+        for (const each of sources) each.wake();
+      },
       state: () => ({
         status: stopped ? 'stopped' : this.network.available ? 'running' : 'healing',
         ...(!stopped && !this.network.available && { detail: 'the in-memory broker is switched off' }),

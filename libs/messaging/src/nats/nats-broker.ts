@@ -16,6 +16,7 @@ import type {
   RequestOptions,
   ServeOptions,
   ServiceAnnouncement,
+  Serving,
   Stoppable,
   StopOptions,
   WatchedMessage,
@@ -41,7 +42,8 @@ import { partitionConsumer } from '../topology.ts';
 import { connectNats, inboxPrefixOf, type ConnectNatsOptions } from './connect-nats.ts';
 import { drainSubscription } from './drain-subscription.ts';
 import { headersOf, toNatsHeaders } from './nats-headers.ts';
-import { NatsConsumption } from './nats-consumption.ts';
+import { bufferSizeFor, NatsConsumption } from './nats-consumption.ts';
+import { DEFAULT_INLINE_MAX_BYTES, hasReference, MAX_PAYLOAD_BYTES, PayloadStore } from './payload-store.ts';
 import { PullLoop, type PullOptions } from './pull-loop.ts';
 import { QueueTrimmer } from './queue-trimmer.ts';
 import { isNoResponders, ReplyDesk } from './reply-desk.ts';
@@ -58,6 +60,11 @@ export interface NatsBrokerOptions extends Omit<ConnectNatsOptions, 'inboxPrefix
    * less often costs disk, more often a purge each time.
    */
   readonly trimQueuesEveryMs?: number;
+  /**
+   * Bodies up to this many bytes travel in their message, larger ones in the stream `PAYLOADS`. Default 262,144, and less
+   * where the server's `max_payload` wants it. Smaller keeps the streams lean, larger saves a round trip.
+   */
+  readonly inlineMaxBytes?: number;
   readonly metrics?: MessagingMetrics;
   readonly log?: MessagingLog;
 }
@@ -78,6 +85,7 @@ export class NatsBroker implements Broker {
   readonly #pull: PullOptions;
   readonly #trimQueuesEveryMs: number;
   readonly #replies: ReplyDesk;
+  readonly #payloads: PayloadStore;
   readonly #manager: JetStreamManager;
   readonly #consumptions = new Set<NatsConsumption>();
   readonly #stoppables = new Set<Stoppable>();
@@ -101,6 +109,11 @@ export class NatsBroker implements Broker {
     this.#pull = { expiresMs: 30_000, heartbeatMs: 10_000, ...options.pull };
     this.#trimQueuesEveryMs = options.trimQueuesEveryMs ?? 5_000;
     this.#replies = new ReplyDesk(connection, this.#inboxPrefix, this.#clock);
+    this.#payloads = new PayloadStore(connection, {
+      inlineMaxBytes: options.inlineMaxBytes ?? DEFAULT_INLINE_MAX_BYTES,
+      readTimeoutMs: this.#publishTimeoutMs,
+      store: (subject, chunk) => this.#publish(subject, {}, chunk, 0),
+    });
     void this.#watchStatus();
     void connection.closed().then((error) => this.#onClosed(error));
   }
@@ -113,21 +126,45 @@ export class NatsBroker implements Broker {
   }
 
   async publish(message: OutgoingMessage): Promise<PublishReceipt> {
+    const { subject, id } = message;
+    const body = Buffer.from(message.body);
+    if (body.length > this.#payloads.inlineBytes) {
+      // The body is there before the message is, and the message is as small as a message.
+      const headers = { ...message.headers, ...(await this.#putBody(subject, body)), 'Nats-Msg-Id': id };
+      return this.#publish(subject, headers, none, DEAD_LETTER_HEADROOM_BYTES);
+    }
     return this.#publish(
-      message.subject,
-      { ...message.headers, 'Nats-Msg-Id': message.id },
-      Buffer.from(message.body),
+      subject,
+      { ...message.headers, 'Nats-Msg-Id': id },
+      body,
       DEAD_LETTER_HEADROOM_BYTES,
     );
   }
 
   async request(message: OutgoingMessage, options: RequestOptions): Promise<IncomingMessage> {
+    const body = Buffer.from(message.body);
+    const { subject, headers } = message;
+    const answer =
+      body.length > this.#payloads.inlineBytes
+        ? await this.#request(
+            { ...message, headers: { ...headers, ...(await this.#putBody(subject, body)) } },
+            none,
+            options,
+          )
+        : await this.#request(message, body, options);
+    // Whatever inbox it came to, the body of an answer is with those of its request's subject.
+    return hasReference(answer.headers) ? this.#payloads.resolve(answer) : answer;
+  }
+
+  #request(
+    message: OutgoingMessage,
+    body: Uint8Array,
+    { timeoutMs, signal }: RequestOptions,
+  ): Promise<IncomingMessage> {
     const { subject } = message;
-    const { timeoutMs, signal } = options;
     if (signal?.aborted) throw new RequestAbortedError(subject, signal.reason);
     this.#assertConnected(`Request to ${subject}`);
     const headers = toNatsHeaders(message.headers);
-    const body = Buffer.from(message.body);
     this.#assertSize(subject, message.headers, body, 0);
     return new Promise((resolve, reject) => {
       const settled = (): void => signal?.removeEventListener('abort', aborted);
@@ -161,18 +198,25 @@ export class NatsBroker implements Broker {
     subject: string,
     options: ServeOptions,
     handler: (message: IncomingMessage) => Promise<OutgoingReply>,
-  ): Promise<Stoppable> {
+  ): Promise<Serving> {
     const server = new RequestServer({
       subject,
       service: this.#service,
       maxInFlight: options.maxInFlight,
       handler,
+      complete: (message) => (hasReference(message.headers) ? this.#payloads.resolve(message) : undefined),
       clock: this.#clock,
       metrics: this.#metrics,
       log: this.#log,
     });
     const answer = async (message: Msg): Promise<void> => {
-      const reply = await server.answer(message.subject, headersOf(message), message.data);
+      const headers = headersOf(message);
+      let reply = await server.answer(message.subject, headers, message.data);
+      // A character is three bytes at most: most answers are known to be small without counting.
+      if (reply.body.length * 3 > this.#payloads.inlineBytes)
+        reply = await this.#lightened(message.subject, reply, (error) =>
+          server.failed(message.subject, headers, error),
+        );
       try {
         message.respond(reply.body, { headers: toNatsHeaders(withServiceError(reply.headers)) });
       } catch (error) {
@@ -189,11 +233,12 @@ export class NatsBroker implements Broker {
     this.#endpoints.set(subject, { queue: options.queue, stats: server.stats });
     // The server has the subscription before anybody is told that the service is ready.
     await this.connection.flush();
-    return this.#stoppable(async (drainMs) => {
+    const stoppable = this.#stoppable(async (drainMs) => {
       this.#endpoints.delete(subject);
       await drainSubscription(subscription, this.#clock);
       await server.drained(drainMs);
     });
+    return { stop: (how) => stoppable.stop(how), setMaxInFlight: (most) => (server.maxInFlight = most) };
   }
 
   async consume(
@@ -204,8 +249,11 @@ export class NatsBroker implements Broker {
     const options = resolveConsumeOptions(consumer.name, this.#service, input);
     const runner = new DeliveryRunner({
       consumer: consumer.name,
-      options,
-      handler,
+      options: {
+        ...options,
+        ...(options.onDeadLetter && { onDeadLetter: this.#withBody(options.onDeadLetter, true) }),
+      },
+      handler: this.#withBody(handler),
       publishDeadLetter: (message) => this.#publishDeadLetter(message),
       clock: this.#clock,
       metrics: this.#metrics,
@@ -224,7 +272,7 @@ export class NatsBroker implements Broker {
             inboxPrefix: this.#inboxPrefix,
             stream: consumer.stream,
             name,
-            bufferSize: Math.max(2, options.maxInFlight * 2),
+            bufferSize: bufferSizeFor(options.maxInFlight),
             receive,
             clock: this.#clock,
             metrics: this.#metrics,
@@ -369,6 +417,53 @@ export class NatsBroker implements Broker {
       } = headers;
       await this.#publish(message.subject, rest, message.body, 0);
     }
+  }
+
+  /** Stores a body that is too large for its message; what it throws is what a publication would throw. */
+  async #putBody(subject: string, body: Uint8Array): Promise<Readonly<Record<string, string>>> {
+    this.#assertConnected(`Sending to ${subject}`);
+    if (body.length > MAX_PAYLOAD_BYTES)
+      throw new MessageTooLargeError(subject, body.length, MAX_PAYLOAD_BYTES);
+    return this.#payloads.put(subject, body);
+  }
+
+  /** An answer as small as a message, its body elsewhere if it has to be; a failure if that is not possible. */
+  async #lightened(
+    subject: string,
+    reply: OutgoingReply,
+    failed: (error: unknown) => OutgoingReply,
+  ): Promise<OutgoingReply> {
+    const body = Buffer.from(reply.body);
+    if (body.length <= this.#payloads.inlineBytes) return reply;
+    try {
+      return { headers: { ...reply.headers, ...(await this.#putBody(subject, body)) }, body: '' };
+    } catch (error) {
+      this.#log.error({ subject, error: errorMessage(error) }, 'A large answer could not be stored');
+      return failed(error);
+    }
+  }
+
+  /**
+   * Gives a handler the whole message where its body is elsewhere; the dead letter keeps the reference. `anyway`: as it
+   * came, when the body is not to be had.
+   */
+  #withBody<A extends unknown[], R>(
+    handle: (delivery: Delivery, ...rest: A) => R,
+    anyway = false,
+  ): (delivery: Delivery, ...rest: A) => R | Promise<Awaited<R>> {
+    return (delivery, ...rest) => {
+      if (!hasReference(delivery.message.headers)) return handle(delivery, ...rest);
+      const complete = async (): Promise<Awaited<R>> => {
+        let whole = delivery;
+        try {
+          whole = withMessage(delivery, await this.#payloads.resolve(delivery.message));
+        } catch (error) {
+          if (!anyway) throw error;
+        }
+        return await handle(whole, ...rest);
+      };
+      return complete();
+    };
   }
 
   #readReceipt(subject: string, answer: Msg): PublishReceipt {
@@ -556,6 +651,13 @@ export class NatsBroker implements Broker {
       this.#probing = false;
     }
   }
+}
+
+const none = new Uint8Array();
+
+function withMessage(delivery: Delivery, message: IncomingMessage): Delivery {
+  const { attempt, stream, sequence, pending } = delivery;
+  return { message, attempt, stream, sequence, pending, working: () => delivery.working() };
 }
 
 function resolveWith<T>(read: () => T, resolve: (value: T) => void, reject: (error: unknown) => void): void {

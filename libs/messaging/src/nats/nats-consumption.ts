@@ -6,6 +6,11 @@ import { NatsDelivery } from './nats-delivery.ts';
 import type { PullLoop } from './pull-loop.ts';
 import type { QueueTrimmer } from './queue-trimmer.ts';
 
+/** As many again as run wait here, so that no handler waits for the network. */
+export function bufferSizeFor(maxInFlight: number): number {
+  return Math.max(2, maxInFlight * 2);
+}
+
 type MakeLoop = (receive: (message: Msg, facts: DeliveryFacts) => void) => PullLoop;
 
 /** One runner fed by one pull loop, or by one for each partition. */
@@ -54,6 +59,11 @@ export class NatsConsumption implements Consumption {
       inFlight: this.#runner.inFlight,
       pending: this.pending,
     };
+  }
+
+  setMaxInFlight(maxInFlight: number): void {
+    this.#runner.maxInFlight = maxInFlight;
+    for (const loop of this.#loops) loop.bufferSize = bufferSizeFor(maxInFlight);
   }
 
   problems(): string[] {

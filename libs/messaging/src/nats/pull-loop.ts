@@ -57,6 +57,7 @@ export class PullLoop {
   readonly #pullSubject: string;
   readonly #inbox: string;
   readonly #stopped = new AbortController();
+  #bufferSize: number;
   #subscription: Subscription | undefined;
   #status: 'healing' | 'running' | 'stopped' = 'healing';
   #detail: string | undefined = 'opening';
@@ -75,6 +76,7 @@ export class PullLoop {
 
   constructor(options: PullLoopOptions) {
     this.#o = options;
+    this.#bufferSize = options.bufferSize;
     this.#label = `${options.stream}/${options.name}`;
     this.#pullSubject = `$JS.API.CONSUMER.MSG.NEXT.${options.stream}.${options.name}`;
     this.#inbox = createInbox(options.inboxPrefix);
@@ -113,6 +115,12 @@ export class PullLoop {
       if (isNotFound(error)) throw new MissingTopologyError([`consumer ${this.#label}`]);
       throw error;
     }
+  }
+
+  /** From now on; what is held beyond a smaller buffer stays until it is released. */
+  set bufferSize(bufferSize: number) {
+    this.#bufferSize = bufferSize;
+    this.#pullIfRoom();
   }
 
   /** There is room again for one message. */
@@ -200,9 +208,9 @@ export class PullLoop {
 
   #pullIfRoom(): void {
     if (this.#status !== 'running') return;
-    const room = this.#o.bufferSize - this.#held - this.#outstanding;
+    const room = this.#bufferSize - this.#held - this.#outstanding;
     // In portions: one request for each freed place would cost as much as the messages.
-    if (room * 4 < this.#o.bufferSize) return;
+    if (room * 4 < this.#bufferSize) return;
     this.#outstanding += room;
     this.#o.connection.publish(
       this.#pullSubject,

@@ -1,6 +1,8 @@
 import type { NatsConnection } from '@nats-io/nats-core';
+import { errorCode } from '@flotilla/kernel';
 import { BrokerUnavailableError, RequestTimeoutError } from '../messaging.errors.ts';
 import { fromNatsHeaders } from './nats-headers.ts';
+import { hasReference, readPayload, withoutReference } from './payload-store.ts';
 import { streamView, type StreamState } from './stream-view.ts';
 
 /** A message as a stream keeps it. */
@@ -27,6 +29,21 @@ const READ_WITHIN_MS = 10_000;
 /** Status of an answer without a body: the end of what was asked for, or nothing at all. */
 const END = 204;
 const NOT_FOUND = 404;
+/** A body that nobody can read any more. */
+const LOST: ReadonlySet<string> = new Set(['PAYLOAD_MISSING', 'PAYLOAD_CORRUPT', 'UNDECODABLE_MESSAGE']);
+
+/** With a body that travels apart from its message. One that is gone is left out: nobody can make anything of it. */
+async function whole(connection: NatsConnection, message: StreamMessage): Promise<StreamMessage> {
+  const { subject, headers } = message;
+  if (!hasReference(headers)) return message;
+  try {
+    const body = await readPayload(connection, subject, headers, READ_WITHIN_MS);
+    return { ...message, headers: withoutReference(headers), body };
+  } catch (error) {
+    if (!LOST.has(errorCode(error))) throw error;
+    return message;
+  }
+}
 
 /**
  * Reads with batched direct gets, which leave nothing on the server. The user needs the permission for
@@ -47,7 +64,8 @@ export function streamReader(connection: NatsConnection): StreamReader {
       });
       for await (const { headers, data } of answers) {
         const status = headers?.code ?? 0;
-        if (status === END || status === NOT_FOUND) return messages;
+        if (status === END || status === NOT_FOUND)
+          return Promise.all(messages.map((message) => whole(connection, message)));
         if (status >= 400)
           throw new BrokerUnavailableError(`Reading ${stream}`, headers?.description ?? String(status));
         messages.push({

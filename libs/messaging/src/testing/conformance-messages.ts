@@ -49,6 +49,7 @@ export function conformanceTopology(options: TopologyOptions = {}): Topology {
     eventMaxBytes: 32 * 1024 ** 2,
     queueMaxBytes: 32 * 1024 ** 2,
     deadLetterMaxBytes: 32 * 1024 ** 2,
+    payloadMaxBytes: 64 * 1024 ** 2,
     ...options,
   });
 }

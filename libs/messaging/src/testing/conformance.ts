@@ -1,7 +1,7 @@
 import { decodeEnvelope, envelopeHeader, readFailure } from '@flotilla/contracts-protocol';
 import { FlotillaError, newId } from '@flotilla/kernel';
 import { until } from '@flotilla/testing';
-import type { Broker, ConsumeOptions, Delivery } from '../broker.ts';
+import type { Broker, ConsumeOptions, Delivery, IncomingMessage, OutgoingMessage } from '../broker.ts';
 import { deadLetterHeader, replayHeader } from '../dead-letter.ts';
 import type { Topology } from '../topology.ts';
 import {
@@ -172,6 +172,25 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
         expect({ most, overlap }).toEqual({ most: 3, overlap: false });
       });
 
+      it('runs more, or fewer, at a time from when it is told to', async () => {
+        const gates = [new Gate(), new Gate(), new Gate()] as const;
+        let started = 0;
+        for (let n = 0; n < 9; n++) await control.publish(launch(`rocket-${n}`));
+        const consumption = await pad.consume(padCommands, { ...quick, maxInFlight: 1 }, async () => {
+          await gates[Math.floor(started++ / 3)]?.pass();
+        });
+        await until(() => started === 1);
+        consumption.setMaxInFlight(3);
+        await until(() => gates[0].waiting === 3);
+        consumption.setMaxInFlight(1);
+        gates[0].open();
+        await until(() => gates[1].waiting === 1 && consumption.state().inFlight === 1);
+        consumption.setMaxInFlight(9);
+        await until(() => started === 9);
+        for (const gate of gates) gate.open();
+        await until(() => consumption.state().inFlight === 0);
+      });
+
       it('keeps the order of each key within a consumption', async () => {
         const seen = new Map<string, number[]>();
         for (let n = 0; n < 40; n++) await control.publish(launch(n % 2 === 0 ? 'even' : 'odd', n));
@@ -261,6 +280,49 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
           expect(seen.get(rocket)).toEqual(Array.from({ length: 12 }, (_, n) => n));
         expect(brokers.size).toBe(2);
       }, 20_000);
+    });
+
+    describe('large bodies', () => {
+      const large = 'x'.repeat(3 * 1_024 * 1_024);
+      const withText = (message: OutgoingMessage, text = large): OutgoingMessage => ({
+        ...message,
+        body: JSON.stringify({ rocket: message.key, n: 1, text }),
+      });
+      const textOf = (message: IncomingMessage): string => (message.json() as { text: string }).text;
+
+      it('reach the handlers of every consumer, whole and without a trace of how they came', async () => {
+        const seen: IncomingMessage[] = [];
+        await control.consume(controlLog, quick, async ({ message }) => void seen.push(message));
+        await control.consume(controlScreen, { ...quick, ordered: true }, async ({ message }) => {
+          seen.push(message);
+        });
+        const event = withText(launched('ariane'));
+        const first = await pad.publish(event);
+        expect(await pad.publish(event)).toEqual({ ...first, duplicate: true });
+        await until(() => seen.length === 2);
+        for (const message of seen) {
+          expect(textOf(message) === large).toBe(true);
+          expect(Object.keys(message.headers).filter((name) => name.startsWith('ce-data'))).toEqual([]);
+        }
+      });
+
+      it('are asked and answered', async () => {
+        await pad.serve(launchRpc, { queue: 'pad', maxInFlight: 4 }, async (request) =>
+          okReply(request, { text: textOf(request) }),
+        );
+        const answer = await control.request(withText(launchRequest('ariane')), { timeoutMs: 20_000 });
+        expect(answer.envelope.outcome).toBe('ok');
+        expect(textOf(answer) === large).toBe(true);
+      });
+
+      it('keep the order of their key among small ones', async () => {
+        const seen: number[] = [];
+        await pad.consume(padCommands, quick, async ({ message }) => void seen.push(textOf(message).length));
+        const texts = ['a', large, 'b', large, 'c'];
+        for (const text of texts) await control.publish(withText(launch('ariane'), text));
+        await until(() => seen.length === texts.length);
+        expect(seen).toEqual(texts.map(({ length }) => length));
+      });
     });
 
     describe('dead letters', () => {
@@ -513,6 +575,22 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
         const third = await ask();
         expect(third.envelope.outcome).toBe('failed');
         expect(readFailure(third.json())).toMatchObject({ code: 'OVERLOADED', retry: 'later' });
+        gate.open();
+        expect((await Promise.all(running)).map(({ envelope }) => envelope.outcome)).toEqual(['ok', 'ok']);
+      });
+
+      it('are taken up to another limit from when it is set', async () => {
+        const gate = new Gate();
+        const serving = await pad.serve(launchRpc, { queue: 'pad', maxInFlight: 1 }, async (request) => {
+          await gate.pass();
+          return okReply(request, 1);
+        });
+        const running = [ask()];
+        await until(() => gate.waiting === 1);
+        expect(readFailure((await ask()).json())).toMatchObject({ code: 'OVERLOADED' });
+        serving.setMaxInFlight(2);
+        running.push(ask());
+        await until(() => gate.waiting === 2);
         gate.open();
         expect((await Promise.all(running)).map(({ envelope }) => envelope.outcome)).toEqual(['ok', 'ok']);
       });

@@ -11,17 +11,12 @@ import {
   type ReplyOutcome,
 } from '@flotilla/contracts-protocol';
 import { formatDurationMs } from '@flotilla/kernel';
-import type { SagaDefinition } from '../definition.ts';
+import type { CancelDecision, SagaDefinition } from '../definition/define-saga.ts';
+import type { SagaSignal } from '../definition/signal.ts';
 import { drive, type Driven } from '../drive.ts';
 import type { HistoryEntry, SagaInstance } from '../instance.ts';
-import {
-  startInstance,
-  transition,
-  type CancelAnswer,
-  type RetryAnswer,
-  type SagaInput,
-  type Transition,
-} from '../transition.ts';
+import type { CancelAnswer, RetryAnswer, SagaInput, Transition } from '../transition/contract.ts';
+import { startInstance, transition } from '../transition/transition.ts';
 import { waitingFor } from '../waiting-for.ts';
 
 export interface SimulationOptions<A> {
@@ -63,6 +58,9 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
   readonly #lines: { readonly at: Error; readonly run: () => unknown }[] = [];
   readonly #unexpected: InFlight[] = [];
   readonly #ends: string[] = [];
+  readonly #decisions: CancelDecision[] = [];
+  /** The latest expected command of each class. */
+  readonly #latest = new Map<AnyMessageClass, InFlight>();
   readonly #history: HistoryEntry[] = [];
   #instance: SagaInstance<D> | undefined;
   #now: number;
@@ -89,15 +87,26 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
     payload?: PartOf<PayloadOf<N>>,
   ): SagaSimulation<D, A, N> {
     this.#line(() => {
-      const { type } = command.contract;
-      const sent = this.#unexpected.shift();
-      assert.ok(sent !== undefined, `Expected ${type}, but nothing was sent. ${this.#where()}`);
-      const actual = contractOf(sent.command).type;
-      assert.equal(actual, type, `Expected ${type}, but ${actual} was sent. ${this.#where()}`);
+      const sent = this.#takeExpected(command);
       if (payload !== undefined) assert.partialDeepStrictEqual(sent.command.payload, payload);
       this.#expected = sent;
     });
     // The same conversation, in which `reply` and `refuse` now take what the command's contract says.
+    return this as unknown as SagaSimulation<D, A, N>;
+  }
+
+  /** The saga has just sent these commands, in this order; {@link from} says whose answer comes. */
+  expectCommands(...commands: readonly DurableCommandClass[]): SagaSimulation<D, A> {
+    for (const command of commands) this.#line(() => this.#takeExpected(command));
+    return this;
+  }
+
+  /** The answer that follows is that of the latest expected command of this class. */
+  from<N extends DurableCommandClass>(command: N): SagaSimulation<D, A, N> {
+    this.#line(() => {
+      this.#expected = this.#latest.get(command);
+      assert.ok(this.#expected !== undefined, `${command.contract.type} has not been expected before`);
+    });
     return this as unknown as SagaSimulation<D, A, N>;
   }
 
@@ -121,6 +130,13 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
     // Each line of the conversation is an event of its own, so its id is fixed when the line is added.
     const id = `event-${this.#lines.length}`;
     return this.#line(() => this.#input({ type: 'event', id, message: new eventClass(payload) }));
+  }
+
+  /** The owner's code sends a signal; every line is a signal of its own unless `id` says otherwise. */
+  signal<P>(signal: SagaSignal<P>, payload: NoInfer<P>, id = `signal-${this.#lines.length}`): this {
+    return this.#line(() =>
+      this.#input({ type: 'signal', id, name: signal.name, payload: signal.parse(payload) }),
+    );
   }
 
   /** Time passes until the saga's timer fires. */
@@ -164,6 +180,16 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
   /** An operator retries a parked saga. */
   retry(expected: RetryAnswer['outcome'] = 'resumed'): this {
     return this.#operate({ type: 'retry' }, expected);
+  }
+
+  /** A cancellation that was taken has just been decided; each decision is expected once. */
+  expectCancelDecided(accepted: boolean, reason?: string): this {
+    return this.#line(() => {
+      const decision = this.#decisions.shift();
+      assert.ok(decision !== undefined, `No cancellation was decided. ${this.#where()}`);
+      assert.equal(decision.accepted, accepted, `${decision.reason}. ${this.#where()}`);
+      if (reason !== undefined) assert.equal(decision.reason, reason);
+    });
   }
 
   /** The saga's data has at least these fields now. */
@@ -269,7 +295,10 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
     this.#history.push(...driven.history);
     for (const effect of driven.effects) {
       if (effect.type === 'send') this.#unexpected.push(effect);
-      else if (effect.type === 'completed') {
+      else if (effect.type === 'cancel-decided') {
+        this.#decisions.push(effect.decision);
+        await this.#definition.onCancelDecided?.(data, this.#actions as A, effect.decision);
+      } else if (effect.type === 'completed') {
         this.#ends.push('completed');
         await this.#definition.onCompleted?.(data, this.#actions as A);
       } else {
@@ -278,6 +307,16 @@ export class SagaSimulation<D, A, C extends DurableCommandClass = never> impleme
       }
     }
     return driven.answer;
+  }
+
+  #takeExpected(command: DurableCommandClass): InFlight {
+    const { type } = command.contract;
+    const sent = this.#unexpected.shift();
+    assert.ok(sent !== undefined, `Expected ${type}, but nothing was sent. ${this.#where()}`);
+    const actual = contractOf(sent.command).type;
+    assert.equal(actual, type, `Expected ${type}, but ${actual} was sent. ${this.#where()}`);
+    this.#latest.set(command, sent);
+    return sent;
   }
 
   #ended(status: 'completed' | 'compensated'): void {

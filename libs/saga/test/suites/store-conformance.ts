@@ -29,13 +29,29 @@ export function instanceOf(changes: Partial<SagaInstance> = {}): SagaInstance {
     epoch: 2,
     commandId: 'c-2',
     dueAt: 1_763_800_000_123,
+    branches: [
+      { step: 'a', waiting: 'reply', attempt: 2, commandId: 'c-1', dueAt: 1_763_800_000_123, parked: null },
+      {
+        step: 'b',
+        waiting: null,
+        attempt: 1,
+        commandId: null,
+        dueAt: null,
+        parked: { code: 'look', message: 'at it' },
+      },
+    ],
+    deadlines: { '*': 1_763_800_900_000, delivery: 1_763_800_800_000 },
     undo: ['reserve'],
     buffer: [{ id: 'e-1', type: 'shipping.Sent.v1', payload: { ship: 'ß "quoted" \\ ok' } }],
-    cancel: { code: 'cancelled', message: 'changed my mind' },
+    signals: ['m-1'],
+    cancel: { code: 'cancelled', message: 'changed my mind', lock: true },
+    cancelRefused: { reason: 'on its way', at: 1_763_800_000_001 },
+    failing: { code: 'out_of_stock', message: 'No stock', data: { skus: ['B'] } },
     reason: null,
     parked: null,
     data: { orderId: 'o-1', lines: [{ sku: 'A', quantity: 2 }], note: null },
     correlationId: 'corr-1',
+    traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
     startedAt: 1_763_799_999_001,
     updatedAt: 1_763_800_000_002,
     endedAt: null,
@@ -85,9 +101,15 @@ export function storeConformance(make: () => Promise<StoreUnderTest>): void {
       epoch: 3,
       commandId: null,
       dueAt: null,
+      branches: [],
+      deadlines: null,
       undo: [],
       buffer: [],
+      signals: [],
       cancel: null,
+      cancelRefused: null,
+      failing: null,
+      version: 4,
       reason: { code: 'out_of_stock', message: 'No stock', data: { skus: ['A'] } },
       data: { orderId: 'o-1', extra: [1, 2] },
       updatedAt: 1_763_800_000_777,
@@ -143,18 +165,18 @@ export function storeConformance(make: () => Promise<StoreUnderTest>): void {
   });
 
   it('lists timers in the order in which they are due, and claims only what is due', async () => {
-    await insert({ id: 'b', dueAt: 2_000 });
+    await insert({ id: 'b', dueAt: 2_000, traceparent: null });
     await insert({ id: 'a', dueAt: 3_000 });
     await insert({ id: 'c', dueAt: 1_000 });
     await insert({ id: 'd', dueAt: null, status: 'parked' });
     const timers = await run(() => store.nextTimers(2));
     expect(timers).toEqual([
-      { saga: 'orders', id: 'c', dueAt: 1_000 },
-      { saga: 'orders', id: 'b', dueAt: 2_000 },
+      { saga: 'orders', id: 'c', dueAt: 1_000, traceparent: instanceOf().traceparent },
+      { saga: 'orders', id: 'b', dueAt: 2_000, traceparent: null },
     ]);
     const claim = (id: string): Promise<SagaInstance | undefined> =>
       run(() => store.claimDue({ saga: 'orders', id }, 2_000));
-    await expect(claim('b')).resolves.toEqual(instanceOf({ id: 'b', dueAt: 2_000 }));
+    await expect(claim('b')).resolves.toEqual(instanceOf({ id: 'b', dueAt: 2_000, traceparent: null }));
     await expect(claim('a')).resolves.toBeUndefined();
     await expect(claim('d')).resolves.toBeUndefined();
     await expect(claim('gone')).resolves.toBeUndefined();
@@ -182,6 +204,20 @@ export function storeConformance(make: () => Promise<StoreUnderTest>): void {
         { saga: 'returns', version: 3, status: 'compensating', count: 1 },
       ]),
     );
+  });
+
+  it('lists by step, version and how long nothing has changed, a page at a time', async () => {
+    await insert({ id: '1', step: 'pack', updatedAt: 1_000 });
+    await insert({ id: '2', step: 'ship', updatedAt: 2_000 });
+    await insert({ id: '3', step: 'ship', version: 4, updatedAt: 3_000 });
+    const ids = async (filter: Parameters<SagaStore['list']>[0]): Promise<string[]> =>
+      (await run(() => store.list(filter))).map(({ id }) => id);
+    await expect(ids({ step: 'ship' })).resolves.toEqual(['3', '2']);
+    await expect(ids({ version: 3 })).resolves.toEqual(['2', '1']);
+    await expect(ids({ unchangedSince: 2_500 })).resolves.toEqual(['2', '1']);
+    await expect(ids({ step: 'ship', unchangedSince: 2_500, version: 3 })).resolves.toEqual(['2']);
+    const after = { saga: 'orders', id: '3' };
+    await expect(ids({ after, limit: 1 })).resolves.toEqual(['2']);
   });
 
   it('purges what has ended long ago, with its history, a few at a time', async () => {

@@ -76,6 +76,7 @@ export const chassisSettings = {
     env: 'MAX_IN_FLIGHT',
     schema: z.coerce.number().int().min(1).max(10_000),
     default: 128,
+    dynamic: true,
     doc: 'messages per consumer, and requests per subject, that are handled at a time; more raises throughput and memory',
   },
   maxAttempts: {
@@ -120,6 +121,12 @@ export const chassisSettings = {
     }),
     default: [],
     doc: 'how other services are called, for example inventory.maxConcurrent=50,inventory.GetStock.v1.attempts=1,*.breakerRestMs=5000; the options are in CallOptions and OwnerOptions',
+  },
+  inlineMaxBytes: {
+    env: 'INLINE_MAX_BYTES',
+    schema: z.coerce.number().int().min(1_024).max(8_388_608),
+    default: 262_144,
+    doc: 'message bodies up to this many bytes travel in their message, larger ones apart in the stream PAYLOADS; less where the max_payload of NATS wants it',
   },
   outboxRetentionDays: {
     env: 'OUTBOX_RETENTION_DAYS',

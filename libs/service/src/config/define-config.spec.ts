@@ -2,14 +2,23 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { defineConfig, describeSettings, InvalidConfigError, setting } from './index.ts';
+import {
+  defineConfig,
+  describeSettings,
+  InvalidConfigError,
+  onConfigChange,
+  readDynamicSetting,
+  setting,
+} from './index.ts';
 import { secretSettings } from './define-config.ts';
+import { dynamicValuesOf } from './dynamic-values.ts';
 
 class ShopConfig extends defineConfig({
   limit: setting({
     env: 'SHOP_LIMIT',
     schema: z.coerce.number().int().positive(),
     default: 3,
+    dynamic: true,
     doc: 'the limit',
   }),
   apiKey: setting({ env: 'SHOP_API_KEY', schema: z.string().min(8), secret: true, doc: 'the key' }),
@@ -90,12 +99,87 @@ describe('a configuration', () => {
   it('describes its settings, and knows which are secret', () => {
     const rows = describeSettings(ShopConfig);
     expect(rows.find(({ env }) => env === 'SHOP_LIMIT')).toEqual({
+      name: 'limit',
       env: 'SHOP_LIMIT',
       doc: 'the limit',
       default: '3',
+      dynamic: true,
     });
     expect(rows.find(({ env }) => env === 'SHOP_API_KEY')?.default).toBeUndefined();
     expect(rows.find(({ env }) => env === 'DATABASE_URL')?.default).toBe('unset');
     expect(secretSettings(ShopConfig)).toEqual(['natsPassword', 'databaseUrl', 'apiKey']);
+  });
+});
+
+describe('a dynamic setting', () => {
+  const open = () => {
+    const config = ShopConfig.fromEnvironment(needed);
+    const values = dynamicValuesOf(config);
+    if (!values) throw new Error('a configuration has its dynamic values');
+    return { config, values };
+  };
+
+  it('is what it was last set to, in its own configuration only, and goes back to the environment’s value', () => {
+    const { config, values } = open();
+    const other = open().config;
+    values.set('limit', 9);
+    expect([config.limit, { ...config }.limit, other.limit]).toEqual([9, 9, 3]);
+    values.reset('limit');
+    expect(config.limit).toBe(3);
+  });
+
+  it('tells who listens of each change, until they stop, and of none that is none', () => {
+    const { config, values } = open();
+    const heard: number[][] = [];
+    const stop = onConfigChange(config, 'limit', (value, before) => heard.push([before, value]));
+    values.set('limit', 9);
+    values.set('limit', 9);
+    values.reset('limit');
+    stop();
+    values.set('limit', 4);
+    expect(heard).toEqual([
+      [3, 9],
+      [9, 3],
+    ]);
+    expect(() => onConfigChange(config, 'apiKey', () => undefined)).toThrow(/apiKey cannot change/);
+  });
+
+  it('counts, and reaches the others, although one listener fails', () => {
+    const { config, values } = open();
+    const heard: number[] = [];
+    onConfigChange(config, 'limit', () => {
+      throw new Error('cannot follow');
+    });
+    onConfigChange(config, 'limit', (value) => heard.push(value));
+    expect(() => values.set('limit', 9)).toThrow('cannot follow');
+    expect([config.limit, heard]).toEqual([9, [9]]);
+  });
+
+  it('is checked by its own schema, and everything else is refused with what there is', () => {
+    expect(readDynamicSetting(ShopConfig, 'limit', '7')).toEqual({ value: 7 });
+    const wrong = [
+      ['limit', '0'],
+      ['limit', ''],
+      ['apiKey', 'x'],
+      ['toString', 'x'],
+    ] as const;
+    const problems = wrong.map(([name, text]) => readDynamicSetting(ShopConfig, name, text));
+    expect(problems).toEqual([
+      { problem: expect.stringMatching(/^"0" is not valid: .* \(the limit\)$/) as string },
+      { problem: 'an empty value is none: unset it instead (the limit)' },
+      {
+        problem:
+          'the setting changes only with a restart, by SHOP_API_KEY; without one change: maxInFlight, limit',
+      },
+      { problem: 'the setting does not exist; without one change: maxInFlight, limit' },
+    ]);
+  });
+
+  it('cannot be a secret', () => {
+    expect(() =>
+      defineConfig({
+        key: setting({ env: 'KEY', schema: z.string(), secret: true, dynamic: true, doc: 'a key' }),
+      }),
+    ).toThrow(/key is secret and dynamic/);
   });
 });

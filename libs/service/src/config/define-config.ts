@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { errorMessage } from '@flotilla/kernel';
 import type { z } from 'zod';
 import { chassisSettings, type ChassisConfig } from './chassis-settings.ts';
+import { bindValues } from './dynamic-values.ts';
 import { InvalidConfigError } from './invalid-config.error.ts';
 
 /** One setting of a service: where it comes from, what it may be, what it means. */
@@ -16,6 +17,11 @@ export interface Setting<S extends z.ZodType> {
   readonly doc: string;
   /** Never shown in logs or error messages. */
   readonly secret?: boolean;
+  /**
+   * Changes without a restart, in every replica: `fleet config set`. The variable is its value until then. Read it
+   * where it is used; a copy made in a constructor stays as it was. A secret cannot be dynamic.
+   */
+  readonly dynamic?: boolean;
 }
 
 export type Settings = Readonly<Record<string, Setting<z.ZodType>>>;
@@ -33,10 +39,15 @@ export interface ConfigClass<V> {
 
 /** One row of a service's settings, for documents and `--help`. */
 export interface SettingDescription {
+  readonly name: string;
   readonly env: string;
   readonly doc: string;
   readonly default: string | undefined;
+  readonly dynamic: boolean;
 }
+
+/** What a text means for a setting, or why it cannot be its value. */
+export type SettingReading = { readonly value: unknown } | { readonly problem: string };
 
 /** Declares a setting with its type inferred. */
 export function setting<S extends z.ZodType>(declared: Setting<S>): Setting<S> {
@@ -49,11 +60,18 @@ export function setting<S extends z.ZodType>(declared: Setting<S>): Setting<S> {
  */
 export function defineConfig<S extends Settings>(own: S): ConfigClass<ConfigValues<S>> {
   const settings: Settings = { ...chassisSettings, ...own };
+  for (const [name, { secret, dynamic }] of Object.entries(settings)) {
+    if (secret && dynamic) {
+      throw new TypeError(
+        `The setting ${name} is secret and dynamic: what changes without a restart is kept where people read it`,
+      );
+    }
+  }
   class Config {
     static readonly settings = settings;
 
     constructor(values: object) {
-      Object.assign(this, values);
+      bindValues(this, settings, values as Record<string, unknown>);
       Object.freeze(this);
     }
 
@@ -81,17 +99,36 @@ function resolveSettings(settings: Settings, env: NodeJS.ProcessEnv): Record<str
       else problems.push(`${declared.env} is not set: ${declared.doc}`);
       continue;
     }
-    const parsed = declared.schema.safeParse(text);
-    if (parsed.success) {
-      values[name] = parsed.data;
-    } else {
-      const shown = declared.secret ? 'the value' : `"${text}"`;
-      const why = parsed.error.issues.map((issue) => issue.message).join('; ');
-      problems.push(`${declared.env}: ${shown} is not valid: ${why} (${declared.doc})`);
-    }
+    const reading = readText(declared, text);
+    if ('problem' in reading) problems.push(`${declared.env}: ${reading.problem}`);
+    else values[name] = reading.value;
   }
   if (problems.length > 0) throw new InvalidConfigError(problems);
   return values;
+}
+
+function readText({ schema, secret, doc }: Setting<z.ZodType>, text: string): SettingReading {
+  const parsed = schema.safeParse(text);
+  if (parsed.success) return { value: parsed.data };
+  const shown = secret ? 'the value' : `"${text}"`;
+  const why = parsed.error.issues.map((issue) => issue.message).join('; ');
+  return { problem: `${shown} is not valid: ${why} (${doc})` };
+}
+
+/** What a text would mean for a setting that changes without a restart; the same check wherever it is written. */
+export function readDynamicSetting(
+  { settings }: { readonly settings: Settings },
+  name: string,
+  text: string,
+): SettingReading {
+  const declared = Object.hasOwn(settings, name) ? settings[name] : undefined;
+  if (declared?.dynamic !== true) {
+    const dynamic = Object.keys(settings).filter((each) => settings[each]?.dynamic === true);
+    const what = declared ? `changes only with a restart, by ${declared.env}` : 'does not exist';
+    return { problem: `the setting ${what}; without one change: ${dynamic.join(', ')}` };
+  }
+  if (text === '') return { problem: `an empty value is none: unset it instead (${declared.doc})` };
+  return readText(declared, text);
 }
 
 // An empty variable, or file, counts as unset: compose files and shells cannot unset one.
@@ -114,10 +151,12 @@ export function secretSettings({ settings }: { readonly settings: Settings }): s
 
 /** The settings of a configuration class as rows of text. */
 export function describeSettings(config: { readonly settings: Settings }): SettingDescription[] {
-  return Object.values(config.settings).map((declared) => ({
+  return Object.entries(config.settings).map(([name, declared]) => ({
+    name,
     env: declared.env,
     doc: declared.doc,
     default: 'default' in declared ? shownDefault(declared) : undefined,
+    dynamic: declared.dynamic === true,
   }));
 }
 

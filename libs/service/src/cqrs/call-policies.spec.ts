@@ -263,6 +263,19 @@ describe('the fallback of a query', () => {
     expect(await shop.outcome(stock())).toMatchObject({ code: 'SkuNotFound' });
   });
 
+  it('answers after a time-out too, but no caller that has left', async () => {
+    const shop = service([callPolicy(GetStock, { fallback: { answer: () => ({ onHand: 0 }) } })]);
+    shop.answer = async (_attempt, timeoutMs) => {
+      await shop.clock.sleep(timeoutMs);
+      throw new RequestTimeoutError('rpc', timeoutMs);
+    };
+    expect(await shop.outcome(stock(), 100)).toEqual({ onHand: 0 });
+    const within = (ms: number): Promise<unknown> =>
+      runWithContext({ deadline: shop.clock.now() + ms }, () => shop.outcome(stock(), 100));
+    expect(await within(2_000)).toEqual({ onHand: 0 });
+    expect(await within(1_000)).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+  });
+
   it('may be the last answer to the same question', async () => {
     const shop = service([callPolicy(GetStock, { attempts: 1, fallback: { lastAnswersMs: 60_000 } })]);
     const first = await shop.outcome(stock());

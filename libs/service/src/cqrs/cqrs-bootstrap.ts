@@ -3,6 +3,7 @@ import type { OnApplicationBootstrap } from '@nestjs/common';
 import type { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { Projections } from '../projections/projections.ts';
 import type { SagaHost } from '../sagas/saga-host.ts';
+import type { ScheduleHost } from '../schedules/schedule-host.ts';
 import { ManifestMismatchError } from '../service.errors.ts';
 import type { HandlerRegistry } from './handler-registry.ts';
 
@@ -13,6 +14,7 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
   readonly #commands: CommandBus;
   readonly #queries: QueryBus;
   readonly #sagas: SagaHost | undefined;
+  readonly #schedules: ScheduleHost;
   readonly #projections: Projections | undefined;
 
   constructor(
@@ -21,6 +23,7 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
     commands: CommandBus,
     queries: QueryBus,
     sagas: SagaHost | undefined,
+    schedules: ScheduleHost,
     projections: Projections | undefined,
   ) {
     this.#manifest = manifest;
@@ -28,6 +31,7 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
     this.#commands = commands;
     this.#queries = queries;
     this.#sagas = sagas;
+    this.#schedules = schedules;
     this.#projections = projections;
   }
 
@@ -40,6 +44,7 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
         this.#projections?.reactions,
       ),
       ...(this.#sagas?.mismatches(this.#manifest) ?? []),
+      ...this.#schedules.explore(),
       ...(this.#projections?.mismatches(this.#manifest) ?? []),
     ];
     if (problems.length > 0) throw new ManifestMismatchError(this.#manifest.name, problems);

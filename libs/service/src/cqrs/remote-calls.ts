@@ -35,8 +35,8 @@ interface Call {
   readonly request: OutgoingMessage;
   /** When the answer is of no more use, milliseconds since the epoch. */
   readonly deadline: number;
-  /** Whether that is because whoever waits for us stops waiting. */
-  readonly inherited: boolean;
+  /** When whoever waits for us stops waiting; Infinity: nobody does. */
+  readonly callersDeadline: number;
 }
 
 /** Calls other services: request/reply with a deadline that travels along, under the policies of the service. */
@@ -90,7 +90,7 @@ export class RemoteCalls {
         let outcome = 'failed';
         try {
           const request = this.#outgoing.request(message, deadline);
-          const call = { message, contract, request, deadline, inherited: callersDeadline === deadline };
+          const call = { message, contract, request, deadline, callersDeadline };
           const path = this.#policies?.pathOf(contract);
           const answer = await (path === undefined ? this.#attempt(call, now) : this.#guarded(call, path));
           outcome = isFallback(answer) ? 'fallback' : 'ok';
@@ -106,7 +106,8 @@ export class RemoteCalls {
   }
 
   #guarded(call: Call, path: CallPath): Promise<unknown> {
-    const { message, contract, request, deadline } = call;
+    const { message, contract, request, deadline, callersDeadline } = call;
+    const fallback = path.fallbackFor?.(message, request.body);
     return path.policy.execute(
       async () => {
         const answer = await this.#attempt(call, this.#clock.now(), path);
@@ -116,13 +117,14 @@ export class RemoteCalls {
       {
         deadline,
         repeatable: mayRepeat(contract, message),
-        fallback: path.fallbackFor?.(message, request.body),
+        // A time-out is not the end: our own caller may still wait.
+        fallback: fallback && { ...fallback, deadline: callersDeadline },
       },
     );
   }
 
   async #attempt(call: Call, now: number, path?: CallPath): Promise<unknown> {
-    const { contract, request, deadline, inherited } = call;
+    const { contract, request, deadline, callersDeadline } = call;
     const regularMs = path?.attemptTimeoutMs ?? contract.timeoutMs;
     const leftMs = deadline - now;
     const timeoutMs = Math.min(leftMs, regularMs);
@@ -132,7 +134,9 @@ export class RemoteCalls {
     } catch (error) {
       if (!isTimeout(error)) throw error;
       const late =
-        inherited && timeoutMs === leftMs ? new CallDeadlineError(contract.type, leftMs, error) : error;
+        deadline === callersDeadline && timeoutMs === leftMs
+          ? new CallDeadlineError(contract.type, leftMs, error)
+          : error;
       if (timeoutMs * 2 < regularMs) this.#policies?.noteImpatience(late);
       throw late;
     }

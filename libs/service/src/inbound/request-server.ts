@@ -5,7 +5,7 @@ import {
   type Broker,
   type IncomingMessage,
   type OutgoingReply,
-  type Stoppable,
+  type Serving,
 } from '@flotilla/messaging';
 import { Logger } from '@nestjs/common';
 import { SpanKind } from '@opentelemetry/api';
@@ -59,7 +59,7 @@ export class RequestServer {
   }
 
   /** Begins to answer; the results stop it. */
-  async start(answers: readonly AnyMessageClass[]): Promise<Stoppable[]> {
+  async start(answers: readonly AnyMessageClass[]): Promise<Serving[]> {
     const { service, maxInFlight } = this.#options;
     return Promise.all(
       answers.map(({ contract }) =>

@@ -8,6 +8,8 @@ import {
   SagaEngine,
   SagaTimers,
   type SagaChange,
+  type DueTimer,
+  type HistoryKind,
   type SagaDefinition,
 } from '@flotilla/saga';
 import { Logger, type InjectionToken, type OnApplicationBootstrap } from '@nestjs/common';
@@ -32,6 +34,20 @@ export interface SagaHostParts {
 
 const PURGE_EVERY_MS = 3_600_000;
 const PURGE_LIMIT = 1_000;
+const MIGRATE_EVERY_MS = 60_000;
+const MIGRATE_LIMIT = 200;
+
+/** The lines of a history that end a step, and how the metrics call it. */
+const stepOutcomes: Partial<Record<HistoryKind, string>> = {
+  replied: 'ok',
+  event: 'ok',
+  signal: 'ok',
+  ran: 'ok',
+  refused: 'refused',
+  failed: 'failed',
+  'timed-out': 'timeout',
+  undone: 'undone',
+};
 
 /**
  * Holds a service's saga engine. It is made when all providers are: the handlers that start sagas and the actions
@@ -91,6 +107,9 @@ export class SagaHost implements OnApplicationBootstrap {
 
   async onApplicationBootstrap(): Promise<void> {
     const { service, registrations, unitOfWork, outgoing, clock, metrics } = this.#parts;
+    const definitions = registrations.map(({ definition }) =>
+      this.#get<SagaDefinition<unknown, unknown>>(definition),
+    );
     const engine = new SagaEngine({
       store: new PostgresSagaStore({
         query: (sql, parameters) => unitOfWork.query(sql, parameters),
@@ -107,7 +126,7 @@ export class SagaHost implements OnApplicationBootstrap {
     this.#timers = new SagaTimers({
       engine,
       clock,
-      runUnit: (work, key) => (key === undefined ? unitOfWork.run(work) : this.#fire(work, key)),
+      runUnit: (work, timer) => (timer === undefined ? unitOfWork.run(work) : this.#fire(work, timer)),
       ready: () => this.#ready(),
       onError: (error, ref) =>
         this.#logger.error({
@@ -119,6 +138,8 @@ export class SagaHost implements OnApplicationBootstrap {
       (await engine.countOpen()).map(({ saga, status, count }) => ({ saga, state: status, count })),
     );
     if (registrations.length > 0) this.#purgeRegularly(engine);
+    if (definitions.some(({ migrations }) => Object.keys(migrations).length > 0))
+      this.#migrateRegularly(engine);
     for (const { saga, version, count } of await engine.missingDefinitions()) {
       this.#logger.error(
         `${count} instance(s) of ${saga} v${version} are open, but that version is not registered: they will be parked. Register it again.`,
@@ -150,21 +171,39 @@ export class SagaHost implements OnApplicationBootstrap {
     });
   }
 
+  /** Those that wait for long are carried over to the newest version too, not only when something happens to them. */
+  #migrateRegularly(engine: SagaEngine): void {
+    const { jobs, unitOfWork } = this.#parts;
+    jobs.register('saga-migration', {
+      intervalMs: MIGRATE_EVERY_MS,
+      run: async () => (await unitOfWork.run(() => engine.migrateOpen(MIGRATE_LIMIT))) > 0,
+    });
+  }
+
   #get<T>(token: InjectionToken): T {
     return this.#parts.moduleRef.get<T>(token as string, { strict: false });
   }
 
-  /** Fires one timer: the beginning of a trace. The key is `<saga>:<id>`; all of one object runs under its id. */
-  #fire<T>(work: () => Promise<T>, key: string): Promise<T> {
-    return withSpan('saga timer', { parent: {} }, () =>
-      this.#parts.unitOfWork.run(work, { key: key.slice(key.indexOf(':') + 1) }),
+  /** Fires one timer, in the trace in which its saga was started. All of one object runs under its id. */
+  #fire<T>(work: () => Promise<T>, { id, traceparent }: DueTimer): Promise<T> {
+    return withSpan('saga timer', { parent: traceparent === null ? {} : { traceparent } }, () =>
+      this.#parts.unitOfWork.run(work, { key: id }),
     );
   }
 
-  #count({ saga, from, to, startedAt }: SagaChange): void {
-    if (to === from || (to !== 'completed' && to !== 'compensated' && to !== 'parked')) return;
+  #count({ saga, from, to, startedAt, before, history }: SagaChange): void {
     const { clock, metrics } = this.#parts;
-    const durationMs = clock.now() - startedAt;
-    currentUnitOfWork()?.afterCommit(() => metrics.sagaEnded(saga, to, durationMs));
+    const ended = to !== from && (to === 'completed' || to === 'compensated' || to === 'parked');
+    const steps = history.filter(({ kind, step }) => step !== null && stepOutcomes[kind] !== undefined);
+    if (!ended && steps.length === 0) return;
+    const now = clock.now();
+    currentUnitOfWork()?.afterCommit(() => {
+      for (const { kind, step } of steps) {
+        // What runs within a unit of work takes no time of the saga's.
+        const durationMs = kind === 'ran' ? 0 : now - before;
+        metrics.sagaStepEnded(saga, step ?? '', stepOutcomes[kind] ?? kind, durationMs);
+      }
+      if (ended) metrics.sagaEnded(saga, to, now - startedAt);
+    });
   }
 }

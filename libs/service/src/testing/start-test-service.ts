@@ -11,7 +11,14 @@ import {
   type ReplyOf,
 } from '@flotilla/contracts-protocol';
 import { FlotillaError, newId, systemClock, type Clock } from '@flotilla/kernel';
-import { NatsBroker, provision, topologyOf, type WatchedMessage } from '@flotilla/messaging';
+import {
+  NatsBroker,
+  payloadHeader,
+  provision,
+  readPayload,
+  topologyOf,
+  type WatchedMessage,
+} from '@flotilla/messaging';
 import {
   createLogger,
   createMetrics,
@@ -21,6 +28,7 @@ import {
 } from '@flotilla/observability';
 import { migrate, UnitOfWork } from '@flotilla/persistence';
 import { createTestDatabase, startTestNats, uniqueName, until, type TestDatabase } from '@flotilla/testing';
+import type { NatsConnection } from '@nats-io/nats-core';
 import type { InjectionToken, Type } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { serviceMigrations } from '../chassis.module.ts';
@@ -39,6 +47,8 @@ export interface StartTestServiceOptions<V> {
   readonly clock?: Clock;
   /** A Postgres of the test's own, for its superuser: one that is stopped, for example. Default: the shared one. */
   readonly postgresUrl?: string;
+  /** More lines for the configuration of its NATS server: a smaller `max_payload`, for example. */
+  readonly natsConfig?: string;
 }
 
 /** What a durable command was answered. */
@@ -71,7 +81,7 @@ export interface TestService extends AsyncDisposable {
   send<M extends AnyMessage>(command: M, options?: { readonly id?: string }): Promise<Answer<ReplyOf<M>>>;
   /** Publishes another service's event, as that service would; the same `id` is the same event. */
   publish(event: AnyMessage, options?: { readonly id?: string }): Promise<void>;
-  /** The events that the service has published so far. */
+  /** The events that the service has published so far; without the payload of one whose body is stored apart. */
   events<M extends AnyMessageClass>(type: M): RecordedEvent<M>[];
   /** Waits until it has published as many events of the type; returns them. */
   eventually<M extends AnyMessageClass>(type: M, count?: number): Promise<RecordedEvent<M>[]>;
@@ -102,7 +112,7 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
   const spec = serviceSpecOf(options.module);
   const { manifest } = spec;
   const clock = options.clock ?? systemClock;
-  const nats = await startTestNats();
+  const nats = await startTestNats(options.natsConfig === undefined ? {} : { config: options.natsConfig });
   const undo: (() => Promise<unknown>)[] = [() => nats.dispose()];
   try {
     const migrations = serviceMigrations(spec);
@@ -133,6 +143,7 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
       handles: [],
       publishes: [],
       reacts: {},
+      patterns: { answers: [], reacts: [], calls: [], emits: [] },
     };
     const sends = manifest.answers.filter(({ contract }) => contract.kind === 'command');
     await provision(client.connection, topologyOf([manifest, { ...harness, sends }]));
@@ -160,9 +171,12 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
         servers: config.natsUrl,
         name: manifest.name,
         service: manifest.name,
+        inlineMaxBytes: config.inlineMaxBytes,
         metrics,
         log: logger,
       });
+      // For a service that cannot be made; one that was closes it itself.
+      undo.unshift(() => broker.close({ drainMs: 0 }));
       const service = await createService({
         module: options.module,
         spec,
@@ -210,7 +224,7 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
             describe: `the answer to ${contractOf(command).type}`,
           },
         );
-        return toAnswer<ReplyOf<M>>(command, reply);
+        return toAnswer<ReplyOf<M>>(command, await completed(reply, client.connection));
       },
       async publish(event, { id } = {}) {
         const message = outgoing.event(event);
@@ -263,7 +277,16 @@ async function undoAll(actions: (() => Promise<unknown>)[]): Promise<void> {
   if (failures.length > 0) throw failures[0];
 }
 
+/** An answer with its body, where that is stored apart. */
+async function completed(recorded: Recorded, connection: NatsConnection): Promise<Recorded> {
+  const { headers, subject } = recorded;
+  if (!(payloadHeader.ref in headers)) return recorded;
+  const body = await readPayload(connection, subject, headers, 5_000);
+  return { ...recorded, body: JSON.parse(new TextDecoder().decode(body)) as unknown };
+}
+
 interface Recorded {
+  readonly headers: Readonly<Record<string, string>>;
   readonly envelope: Envelope;
   readonly subject: string;
   readonly body: unknown;
@@ -280,9 +303,11 @@ class Recorder {
     if (stored !== undefined && this.#stored.has(stored)) return;
     if (stored !== undefined) this.#stored.add(stored);
     const recorded = {
+      headers,
       envelope: decodeEnvelope((name) => headers[name]),
       subject,
-      body: JSON.parse(new TextDecoder().decode(body)) as unknown,
+      // A body that is stored apart is not in what a watcher sees.
+      body: body.length === 0 ? undefined : (JSON.parse(new TextDecoder().decode(body)) as unknown),
     };
     (subject.startsWith('reply.') ? this.replies : this.#messages).push(recorded);
   }

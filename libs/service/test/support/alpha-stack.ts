@@ -1,4 +1,4 @@
-import type { AnyMessage } from '@flotilla/contracts-protocol';
+import type { AnyMessage, ServiceManifest } from '@flotilla/contracts-protocol';
 import { systemClock } from '@flotilla/kernel';
 import { NatsBroker, provision, topologyOf, type IncomingMessage } from '@flotilla/messaging';
 import { migrate } from '@flotilla/persistence';
@@ -15,6 +15,8 @@ export interface AlphaStackOptions {
   readonly provisioned?: boolean;
   /** Default true. */
   readonly migrated?: boolean;
+  /** Other services, whose streams and consumers are provisioned too. */
+  readonly beside?: readonly ServiceManifest[];
 }
 
 /** NATS and Postgres as the fixture service needs them, without the service; its processes are started by the test. */
@@ -35,15 +37,24 @@ export class AlphaStack implements AsyncDisposable {
     this.broker = broker;
   }
 
-  static async start({ provisioned = true, migrated = true }: AlphaStackOptions = {}): Promise<AlphaStack> {
+  static async start({
+    provisioned = true,
+    migrated = true,
+    beside = [],
+  }: AlphaStackOptions = {}): Promise<AlphaStack> {
     const spec = serviceSpecOf(AlphaModule);
     const database = await createTestDatabase({ prefix: 'alpha' });
     if (migrated) await migrate({ url: database.url, migrations: serviceMigrations(spec) });
     const nats = await startTestNats();
     const broker = await NatsBroker.connect({ servers: nats.url, name: 'tester', service: 'tester' });
     // Short, so that what a killed process held comes again soon.
-    if (provisioned) await provision(broker.connection, topologyOf([spec.manifest], { ackWaitMs: 1_000 }));
+    if (provisioned)
+      await provision(broker.connection, topologyOf([spec.manifest, ...beside], { ackWaitMs: 1_000 }));
     return new AlphaStack(nats, database, broker);
+  }
+
+  get natsUrl(): string {
+    return this.#nats.url;
   }
 
   run(env: Readonly<Record<string, string>> = {}): AlphaProcess {

@@ -8,6 +8,7 @@ import { decodeUtf8 } from '../import/csv.ts';
 import { CsvError } from '../import/import.errors.ts';
 import { countByReason, planImport, type ImportPlan } from '../import/plan.ts';
 import { runImport, type ImportResult } from '../import/run-import.ts';
+import type { ReturnsResult } from '../import/send-returns.ts';
 import { readState } from '../stack/state.ts';
 import { stopwatch, type Terminal } from '../terminal.ts';
 import {
@@ -41,8 +42,8 @@ export function addImport(program: Command, { terminal }: CommandContext): void 
       program
         .command('import')
         .description(
-          'load the products and stock of a retail CSV and place its invoices as orders, through the public API; ' +
-            'the same file again places nothing new',
+          'load the products and stock of a retail CSV, place its invoices as orders and return what its cancellations ' +
+            'say, through the public API; the same file again places and returns nothing new',
         )
         .argument(
           '<file>',
@@ -60,8 +61,8 @@ export function addImport(program: Command, { terminal }: CommandContext): void 
         .option('--payment-token <token>', 'what the orders are paid with', 'tok_ok')
         .option('--stall <duration>', 'give up when no order ended for so long', duration, 120_000)
         .option('--approve-reviews', 'approve orders that await a review')
-        .option('--no-wait', 'do not wait until the orders have ended')
-        .option('--rejects', 'list every rejected row')
+        .option('--no-wait', 'do not wait until the orders have ended, and so return nothing')
+        .option('--rejects', 'list every rejected row, and every one that returns nothing')
         .option('--dry-run', 'only read the file and say what it holds'),
     ),
   ).action(async (file: string, options: ImportOptions) => {
@@ -70,6 +71,9 @@ export function addImport(program: Command, { terminal }: CommandContext): void 
     if (options.rejects === true && options.json !== true) {
       for (const { line, invoice, sku, reason } of plan.rejects) {
         terminal.print(`line ${line}: ${reason} (invoice ${invoice}, code ${sku})`);
+      }
+      for (const { line, invoice, sku, reason } of plan.returns.rejects) {
+        terminal.print(`line ${line}: returns nothing: ${reason} (invoice ${invoice}, code ${sku})`);
       }
     }
     if (options.dryRun === true) {
@@ -93,7 +97,16 @@ export function addImport(program: Command, { terminal }: CommandContext): void 
         onProgress: (text) => terminal.progress(text),
       });
       const reviews = result.orders.byStatus['awaiting_review'] ?? 0;
-      if (result.orders.refused.length + reviews > 0) process.exitCode = 1;
+      if (result.orders.refused.length + (result.returns?.refused.length ?? 0) + reviews > 0) {
+        process.exitCode = 1;
+      }
+      if (options.rejects === true && options.json !== true) {
+        for (const { line, invoice, sku, quantity, reason } of result.returns?.unmatched ?? []) {
+          terminal.print(
+            `line ${line}: ${quantity} pieces return nothing: ${reason} (invoice ${invoice}, code ${sku})`,
+          );
+        }
+      }
       if (options.json === true)
         terminal.print(JSON.stringify({ plan: planFacts(plan), ...result }, null, 2));
       else report(plan, result, took(), terminal);
@@ -130,7 +143,12 @@ function planFacts(plan: ImportPlan): object {
     pieces: plan.receipts.reduce((sum, { quantity }) => sum + quantity, 0),
     gross: formatMoney({ amountMinor: plan.grossMinor, currency: plan.currency }),
     invoicesWithoutOrder: plan.invoices - plan.orders.length,
-    returnsNotHandled: plan.returns,
+    cancellations: {
+      invoices: plan.returns.invoices,
+      rows: plan.returns.rows,
+      rejected: Object.fromEntries(countByReason(plan.returns.rejects)),
+      rejects: plan.returns.rejects,
+    },
     rejected: Object.fromEntries(countByReason(plan.rejects)),
     rejects: plan.rejects,
   };
@@ -141,7 +159,7 @@ function describePlan(plan: ImportPlan): string {
   return (
     `${plan.rows} rows: ${plan.orders.length} orders of ${plan.invoices} invoices, ${plan.products.length} products, ` +
     `${gross.amount} ${gross.currency}; ${plan.rejects.length} rows rejected, ` +
-    `${plan.returns.invoices} returns (${plan.returns.rows} rows) not handled yet`
+    `${plan.returns.invoices} cancellations (${plan.returns.rows} rows)`
   );
 }
 
@@ -155,7 +173,7 @@ function report(plan: ImportPlan, result: ImportResult, took: string, terminal: 
   terminal.print(
     [
       `invoices read     ${plan.invoices + plan.returns.invoices}: ${plan.orders.length} to order, ${plan.invoices - plan.orders.length} without a row that can be ordered, ` +
-        `${plan.returns.invoices} returns (${plan.returns.rows} rows) not handled yet`,
+        `${plan.returns.invoices} cancellations (${plan.returns.rows} rows)`,
       `rows              ${plan.rows}, rejected ${plan.rejects.length}`,
       ...rejected.map(([reason, rows]) => `                  ${rows} ${reason}`),
       `products          ${products.written} written, ${products.unchanged} unchanged`,
@@ -166,11 +184,32 @@ function report(plan: ImportPlan, result: ImportResult, took: string, terminal: 
       ...(reasons.length > 0 ? [`rejected because  ${reasons.join(', ')}`] : []),
       `gross placed      ${result.grossPlaced.amount} ${result.grossPlaced.currency}`,
       ...(waited ? [`captured          ${result.captured.amount} ${result.captured.currency}`] : []),
+      ...reportReturns(plan, result.returns),
       `time              ${took}; placing ${speed(count, result.placingMs)}` +
         (waited ? `, until all had ended ${speed(count, result.completingMs)}` : ''),
       ...(result.retries > 0 ? [`requests repeated ${result.retries} (busy, or a service was away)`] : []),
     ].join('\n'),
   );
+}
+
+function reportReturns(plan: ImportPlan, returns: ReturnsResult | undefined): string[] {
+  if (plan.returns.rows === 0) return [];
+  if (!returns) return ['returns           none: they wait for the orders to end (--no-wait)'];
+  const { unmatched, refused, refunded } = returns;
+  const reasons = [...countByReason(plan.returns.rejects), ...countByReason(unmatched)];
+  return [
+    `returns           ${returns.requestedNew} new, ${returns.replayed} replayed, ${refused.length} refused` +
+      (refused.length + returns.requestedNew + returns.replayed > 0
+        ? `; ended: ${entries(returns.byStatus).join(', ') || 'none'}`
+        : ''),
+    ...refused
+      .slice(0, 10)
+      .map(({ invoice, order, detail }) => `                  ${invoice} of ${order}: ${detail}`),
+    `rows returned     ${returns.matchedRows} with ${returns.matchedQuantity} pieces, ` +
+      `not ${plan.returns.rejects.length + unmatched.length} (${returns.unmatchedQuantity} pieces unmatched)`,
+    ...reasons.map(([reason, rows]) => `                  ${rows} ${reason}`),
+    `refunded          ${refunded.amount} ${refunded.currency}`,
+  ];
 }
 
 function entries(counts: Readonly<Record<string, number>>): string[] {

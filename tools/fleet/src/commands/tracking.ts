@@ -84,9 +84,10 @@ async function askTracking(
   differences: number,
 ): Promise<RebuildFacts[]> {
   const answer = await askService(access, SERVICE, {
-    topic: 'projections',
+    subject: `ops.${SERVICE}.projections`,
+    type: `ops.projections.${action}`,
+    about: SERVICE,
     what: `${action} of ${projections.length === 0 ? 'all views' : projections.join(', ')}`,
-    action,
     body: {
       action,
       projections,

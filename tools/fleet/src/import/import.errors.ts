@@ -39,12 +39,12 @@ export class ApiUnavailableError extends FlotillaError {
   }
 }
 
-/** Thrown when orders do not reach their end. Code `IMPORT_STALLED`. */
+/** Thrown when orders, or returns, do not reach their end. Code `IMPORT_STALLED`. */
 export class ImportStalledError extends FlotillaError {
-  constructor(open: number, forMs: number, sample: readonly string[]) {
+  constructor(open: number, forMs: number, sample: readonly string[], what: 'orders' | 'returns' = 'orders') {
     super(
       'IMPORT_STALLED',
-      `${open} orders have not ended, and none of them has for ${Math.round(forMs / 1_000)} s, for example ` +
+      `${open} ${what} have not ended, and none of them has for ${Math.round(forMs / 1_000)} s, for example ` +
         `${sample.join(', ')}. See "fleet saga list" and "fleet dlq list"; the import can be run again.`,
     );
   }

@@ -20,6 +20,7 @@ describe('an invoice', () => {
     expect(orders).toEqual([
       {
         invoice: '536365',
+        line: 2,
         customerId: '17850',
         country: 'United Kingdom',
         lines: [
@@ -53,9 +54,17 @@ describe('an invoice', () => {
     expect(keyOf('1 /ü,A,x,1,1.00,7,UK')).toMatch(/^import:1___:[0-9a-f]{32}$/);
   });
 
-  it('that begins with C is a return: counted, not ordered, not rejected', () => {
-    const plan = planImport(csv('C1,A,x,-1,1.00,7,UK', 'C1,B,x,-2,1.00,7,UK', '2,A,x,1,1.00,7,UK'));
-    expect(plan.returns).toEqual({ invoices: 1, rows: 2 });
+  it('that begins with C is a cancellation: returned, not ordered, not rejected', () => {
+    const plan = planImport(csv('C1,A,x,-1,1.00,7,UK', 'C1,Q,x,-2,1.00,7,UK', '2,A,x,1,1.00,7,UK'));
+    expect(plan.returns).toEqual({
+      invoices: 1,
+      rows: 2,
+      lines: [
+        { line: 2, invoice: 'C1', customerId: '7', sku: 'A', quantity: 1 },
+        { line: 3, invoice: 'C1', customerId: '7', sku: 'Q', quantity: 2 },
+      ],
+      rejects: [],
+    });
     expect([plan.invoices, plan.orders.length, plan.rejects.length, plan.rows]).toEqual([1, 1, 0, 3]);
   });
 
@@ -98,6 +107,22 @@ describe('a row is rejected, with its line and reason,', () => {
 
   it('also after a row of several lines', () => {
     expect(planImport(csv('1,A,"two\nlines",1,1.00,7,UK', '1,B,x,0,1.00,7,UK')).rejects[0]?.line).toBe(4);
+  });
+});
+
+describe('a row of a cancellation returns nothing, with its line and reason,', () => {
+  it.each([
+    ['C1,A,x,1,1.00,7,UK', 'quantity not below zero in a cancellation'],
+    ['C1,A,x,0,1.00,7,UK', 'quantity not below zero in a cancellation'],
+    ['C1,A,x,-1.5,1.00,7,UK', 'quantity is no whole number'],
+    ['C1,A,x,-1000001,1.00,7,UK', 'quantity too large'],
+    ['C1,D,Discount,-1,27.50,7,UK', 'the code is a charge'],
+    ['C1,A,x,-1,1.00,,UK', 'no customer'],
+    ['C1,,x,-1,1.00,7,UK', 'no stock code'],
+  ])('%s: %s', (row, reason) => {
+    const { returns, rejects } = planImport(csv('1,Q,x,1,1.00,7,UK', row));
+    expect(returns.rejects).toMatchObject([{ line: 3, reason }]);
+    expect([returns.lines, rejects]).toEqual([[], []]);
   });
 });
 

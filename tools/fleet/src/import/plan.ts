@@ -28,6 +28,34 @@ export interface Reject {
   readonly reason: RejectReason;
 }
 
+/** Why a row of a cancellation returns nothing. */
+export type ReturnRejectReason =
+  | 'no stock code'
+  | 'no customer'
+  | 'the code is a charge'
+  | 'quantity is no whole number'
+  | 'quantity not below zero in a cancellation'
+  | 'quantity too large';
+
+/** A row of a cancellation: goods that a customer sent back. */
+export interface PlannedReturn {
+  /** Where in the file, from 1. */
+  readonly line: number;
+  /** Of the cancellation; begins with C. */
+  readonly invoice: string;
+  readonly customerId: string;
+  readonly sku: string;
+  /** Pieces, above zero. */
+  readonly quantity: number;
+}
+
+export interface ReturnReject {
+  readonly line: number;
+  readonly invoice: string;
+  readonly sku: string;
+  readonly reason: ReturnRejectReason;
+}
+
 export interface PlannedProduct {
   readonly sku: string;
   readonly name: string;
@@ -50,6 +78,8 @@ export interface PlannedLine {
 
 export interface PlannedOrder {
   readonly invoice: string;
+  /** Where in the file its first row is, from 1. */
+  readonly line: number;
   readonly customerId: string;
   readonly country: string;
   readonly lines: readonly PlannedLine[];
@@ -70,8 +100,14 @@ export interface ImportPlan {
   readonly products: readonly PlannedProduct[];
   readonly receipts: readonly PlannedReceipt[];
   readonly rejects: readonly Reject[];
-  /** Cancellations: invoice numbers that begin with C. They are counted and not handled yet. */
-  readonly returns: { readonly invoices: number; readonly rows: number };
+  /** Cancellations: invoice numbers that begin with C. What their rows return is known when the orders have ended. */
+  readonly returns: {
+    readonly invoices: number;
+    readonly rows: number;
+    /** Rows that may return something, in the order of the file. */
+    readonly lines: readonly PlannedReturn[];
+    readonly rejects: readonly ReturnReject[];
+  };
   /** The sum of all orders. */
   readonly grossMinor: number;
 }
@@ -119,13 +155,18 @@ export function planImport(text: string, options: PlanOptions = {}): ImportPlan 
   const returned = new Set<string>();
   let rows = 0;
   let returnedRows = 0;
+  const returns: PlannedReturn[] = [];
+  const returnRejects: ReturnReject[] = [];
 
   readRows(text, (row) => {
     rows += 1;
     const invoice = row.fields?.InvoiceNo ?? '';
-    if (/^c/i.test(invoice)) {
+    if (row.fields && /^c/i.test(invoice)) {
       returned.add(invoice);
       returnedRows += 1;
+      const read = readReturn(row.line, row.fields);
+      if (typeof read !== 'string') returns.push(read);
+      else returnRejects.push({ line: row.line, invoice, sku: row.fields.StockCode, reason: read });
       return;
     }
     if (invoice !== '') invoices.add(invoice);
@@ -152,14 +193,16 @@ export function planImport(text: string, options: PlanOptions = {}): ImportPlan 
     products: productsOf(drafts),
     receipts: receiptsOf(orders, options.stockFactor ?? 1),
     rejects: rejects.sort((a, b) => a.line - b.line),
-    returns: { invoices: returned.size, rows: returnedRows },
+    returns: { invoices: returned.size, rows: returnedRows, lines: returns, rejects: returnRejects },
     grossMinor: orders.reduce((sum, { totalMinor }) => sum + totalMinor, 0),
   };
 }
 
 /** How often each reason occurs, the most frequent first. */
-export function countByReason(rejects: readonly Reject[]): [reason: RejectReason, count: number][] {
-  const counts = new Map<RejectReason, number>();
+export function countByReason<R extends string>(
+  rejects: readonly { readonly reason: R }[],
+): [reason: R, count: number][] {
+  const counts = new Map<R, number>();
   for (const { reason } of rejects) counts.set(reason, (counts.get(reason) ?? 0) + 1);
   return [...counts].sort(([, a], [, b]) => b - a);
 }
@@ -181,6 +224,18 @@ function readRow({ line, fields }: CsvRow, currency: string): AcceptedRow | Reje
   if (country === '') return 'no country';
   const customerId = fields.CustomerID === '' ? `guest-${invoice}` : fields.CustomerID;
   return { line, invoice, sku, description, quantity, unitPriceMinor, customerId, country };
+}
+
+function readReturn(line: number, fields: NonNullable<CsvRow['fields']>): PlannedReturn | ReturnRejectReason {
+  const { InvoiceNo: invoice, StockCode: sku, CustomerID: customerId } = fields;
+  if (sku === '' || sku.length > MAX_SKU) return 'no stock code';
+  if (!/^[+-]?\d+$/.test(fields.Quantity)) return 'quantity is no whole number';
+  const quantity = -Number(fields.Quantity);
+  if (quantity <= 0) return 'quantity not below zero in a cancellation';
+  if (quantity > MAX_QUANTITY) return 'quantity too large';
+  if (isCharge(sku)) return 'the code is a charge';
+  if (customerId === '') return 'no customer';
+  return { line, invoice, customerId, sku, quantity };
 }
 
 /** Undefined for what is no exact amount of the currency, such as a tenth of a penny. */
@@ -209,7 +264,7 @@ function addTo(drafts: Map<string, Draft>, row: AcceptedRow): RejectReason | und
   return undefined;
 }
 
-function orderOf({ invoice, customerId, country, lines }: Draft, currency: string): PlannedOrder {
+function orderOf({ invoice, customerId, country, lines, rows }: Draft, currency: string): PlannedOrder {
   const planned = [...lines.values()];
   const content = JSON.stringify([
     invoice,
@@ -220,11 +275,12 @@ function orderOf({ invoice, customerId, country, lines }: Draft, currency: strin
   ]);
   return {
     invoice,
+    line: rows[0]?.line ?? 0,
     customerId,
     country,
     lines: planned,
     totalMinor: planned.reduce((sum, { quantity, unitPriceMinor }) => sum + quantity * unitPriceMinor, 0),
-    key: `import:${invoice.replaceAll(/[^A-Za-z0-9_-]/g, '_').slice(0, 40)}:${sha256(content).slice(0, 32)}`,
+    key: keyOf('import', invoice, content),
   };
 }
 
@@ -261,6 +317,11 @@ function receiptsOf(orders: readonly PlannedOrder[], factor: number): PlannedRec
 /** Rounded down, but not because 0.29 times 100 is a little less than 29 in binary. */
 function portionOf(quantity: number, factor: number): number {
   return Math.floor(Number((quantity * factor).toPrecision(12)));
+}
+
+/** An idempotency key that follows from what it is for; the invoice in it is for people. */
+export function keyOf(what: string, invoice: string, content: string): string {
+  return `${what}:${invoice.replaceAll(/[^A-Za-z0-9_-]/g, '_').slice(0, 40)}:${sha256(content).slice(0, 32)}`;
 }
 
 function sha256(text: string): string {

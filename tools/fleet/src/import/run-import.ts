@@ -4,7 +4,9 @@ import { z } from 'zod';
 import type { ApiAnswer, ApiClient } from './api-client.ts';
 import { forEachBounded } from './bounded.ts';
 import { ApiRefusedError, ImportStalledError } from './import.errors.ts';
+import type { OrderOutcome } from './match-returns.ts';
 import type { ImportPlan, PlannedOrder } from './plan.ts';
+import { sendReturns, type ReturnsResult } from './send-returns.ts';
 
 export interface RunOptions {
   readonly concurrency: number;
@@ -39,6 +41,8 @@ export interface ImportResult {
   };
   readonly grossPlaced: DecimalMoney;
   readonly captured: DecimalMoney;
+  /** What the cancellations returned; undefined when it did not wait for the orders, on which that depends. */
+  readonly returns: ReturnsResult | undefined;
   readonly retries: number;
   readonly placingMs: number;
   /** From the first order until all had ended. */
@@ -83,8 +87,12 @@ export async function runImport(
   const startMs = systemClock.monotonicMs();
   const placing = await placeOrders(plan, api, options);
   const placingMs = systemClock.monotonicMs() - startMs;
-  const ended = options.wait ? await untilEnded(placing.orderIds, plan.currency, api, options) : [];
+  const orderIds = [...placing.orderIds.values()];
+  const ended = options.wait ? await untilEnded(orderIds, plan.currency, api, options) : [];
   const completingMs = systemClock.monotonicMs() - startMs;
+  const returns = options.wait
+    ? await sendReturns(plan, outcomesOf(placing, ended), api, options)
+    : undefined;
   return {
     products,
     stock,
@@ -103,6 +111,7 @@ export async function runImport(
       amountMinor: ended.reduce((sum, order) => sum + capturedOf(order), 0),
       currency: plan.currency,
     }),
+    returns,
     retries: api.retries,
     placingMs,
     completingMs,
@@ -162,8 +171,22 @@ async function receiveStock(
   return { received, replayed };
 }
 
+/** What became of each order of the plan. */
+function outcomesOf(
+  { orderIds }: Placing,
+  ended: readonly ListedOrder[],
+): (order: PlannedOrder) => OrderOutcome {
+  const statuses = new Map(ended.map(({ orderId, status }) => [orderId, status]));
+  return ({ invoice }) => {
+    const orderId = orderIds.get(invoice);
+    if (orderId === undefined) return { orderId, status: 'refused' };
+    return { orderId, status: statuses.get(orderId) ?? 'unknown' };
+  };
+}
+
 interface Placing {
-  readonly orderIds: readonly string[];
+  /** By invoice. */
+  readonly orderIds: ReadonlyMap<string, string>;
   readonly placedNew: number;
   readonly replayed: number;
   readonly refused: readonly RefusedOrder[];
@@ -171,7 +194,7 @@ interface Placing {
 }
 
 async function placeOrders(plan: ImportPlan, api: ApiClient, options: RunOptions): Promise<Placing> {
-  const orderIds: string[] = [];
+  const orderIds = new Map<string, string>();
   const refused: RefusedOrder[] = [];
   let replayed = 0;
   let grossMinor = 0;
@@ -179,17 +202,17 @@ async function placeOrders(plan: ImportPlan, api: ApiClient, options: RunOptions
   await forEachBounded(plan.orders, options.concurrency, async (order) => {
     try {
       const answer = await placeOrder(order, plan.currency, api, options.paymentToken);
-      orderIds.push(placed.parse(answer.body).orderId);
+      orderIds.set(order.invoice, placed.parse(answer.body).orderId);
       if (answer.replayed) replayed += 1;
       grossMinor += order.totalMinor;
     } catch (error) {
       if (!(error instanceof ApiRefusedError) || error.status === 401 || error.status === 403) throw error;
       refused.push({ invoice: order.invoice, problem: error.problem, detail: error.message });
     }
-    const done = orderIds.length + refused.length;
+    const done = orderIds.size + refused.length;
     options.onProgress(`Orders: ${done} of ${plan.orders.length} placed, ${rate(done, startMs)}`);
   });
-  return { orderIds, placedNew: orderIds.length - replayed, replayed, refused, grossMinor };
+  return { orderIds, placedNew: orderIds.size - replayed, replayed, refused, grossMinor };
 }
 
 /**

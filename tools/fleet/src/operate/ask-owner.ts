@@ -1,7 +1,7 @@
 import { encodeEnvelope, envelopeHeader, readFailure } from '@flotilla/contracts-protocol';
 import { FlotillaError, newId } from '@flotilla/kernel';
 import { connectNats } from '@flotilla/messaging';
-import { errors, headers as natsHeaders } from '@nats-io/nats-core';
+import { errors, headers as natsHeaders, type NatsConnection } from '@nats-io/nats-core';
 import type { NatsAccess } from '../stack/nats-access.ts';
 
 export interface SagaOrder {
@@ -18,47 +18,72 @@ export class OperationFailedError extends FlotillaError {
   }
 }
 
+/** Has the service that runs a saga do something with it, in a unit of work of its own; returns its answer. */
+export type AskOwner = (service: string, order: SagaOrder) => Promise<unknown>;
+
 const ANSWER_WITHIN_MS = 10_000;
 
-/** What an operator asks of a service. */
+/** What a service is asked to do, on the subject where it takes operators' commands. */
 export interface OperatorRequest {
-  /** The last part of the subject: `ops.<service>.<topic>`. */
-  readonly topic: string;
-  /** What is asked for, in the words of an error. */
+  readonly subject: string;
+  readonly type: string;
+  /** The id of what it is about. */
+  readonly about: string;
+  /** For errors. */
   readonly what: string;
-  readonly action: string;
-  /** What it is about; default: nothing in particular. */
-  readonly key?: string;
   readonly body: object;
 }
 
-/** Has the service that runs a saga do something with it, in a unit of work of its own; returns its answer. */
-export function askOwner(access: NatsAccess, service: string, order: SagaOrder): Promise<unknown> {
-  const { action, saga, id } = order;
-  const what = `${action} of saga ${saga} of ${id}`;
-  return askService(access, service, { topic: 'saga', what, action, key: id, body: order });
+/** Gives `work` a connection over which the owners of sagas can be asked. */
+export async function withOperator<T>(access: NatsAccess, work: (ask: AskOwner) => Promise<T>): Promise<T> {
+  return connected(access, (connection) =>
+    work((service, order) =>
+      ask(connection, service, {
+        subject: `ops.${service}.saga`,
+        type: `ops.saga.${order.action}`,
+        about: order.id,
+        what: `${order.action} of saga ${order.saga} of ${order.id}`,
+        body: order,
+      }),
+    ),
+  );
 }
 
-/** Asks a service as an operator; returns its answer. Throws {@link OperationFailedError}. */
-export async function askService(
+/** Asks a service as the operator; returns its answer. Throws {@link OperationFailedError}. */
+export function askService(access: NatsAccess, service: string, request: OperatorRequest): Promise<unknown> {
+  return connected(access, (connection) => ask(connection, service, request));
+}
+
+async function connected<T>(
   access: NatsAccess,
+  work: (connection: NatsConnection) => Promise<T>,
+): Promise<T> {
+  const connection = await connectNats({ ...access, name: 'fleet operator' });
+  try {
+    return await work(connection);
+  } finally {
+    await connection.close();
+  }
+}
+
+async function ask(
+  connection: NatsConnection,
   service: string,
-  { topic, what, action, key, body: order }: OperatorRequest,
+  { subject, type, about, what, body: order }: OperatorRequest,
 ): Promise<unknown> {
-  const connection = await connectNats({ ...access, name: `fleet ${topic}` });
   try {
     const id = newId();
     const headers = natsHeaders();
     const envelope = encodeEnvelope({
       id,
-      type: `ops.${topic}.${action}`,
+      type,
       source: 'fleet',
       time: new Date().toISOString(),
-      subject: key ?? id,
+      subject: about,
       correlationId: id,
     });
     for (const [name, value] of Object.entries(envelope)) headers.set(name, value);
-    const reply = await connection.request(`ops.${service}.${topic}`, JSON.stringify(order), {
+    const reply = await connection.request(subject, JSON.stringify(order), {
       headers,
       timeout: ANSWER_WITHIN_MS,
     });
@@ -69,7 +94,7 @@ export async function askService(
     }
     return body;
   } catch (error) {
-    if (error instanceof errors.NoRespondersError) {
+    if (error instanceof errors.RequestError && error.isNoResponders()) {
       throw new OperationFailedError(service, what, 'does not run: start it, then try again', {
         cause: error,
       });
@@ -80,7 +105,5 @@ export async function askService(
       });
     }
     throw error;
-  } finally {
-    await connection.close();
   }
 }

@@ -1,4 +1,4 @@
-import { PostgresSagaStore, type SagaInstance } from '@flotilla/saga';
+import { PostgresSagaStore, type SagaFilter, type SagaInstance, type SagaStore } from '@flotilla/saga';
 import { FlotillaError } from '@flotilla/kernel';
 import { Client } from 'pg';
 import { discoverServices, type Service } from '../services.ts';
@@ -8,7 +8,7 @@ import { findDatabases } from '../stack/migrations.ts';
 /** The sagas of one service, read from its database. */
 export interface SagaOwner {
   readonly service: string;
-  readonly store: PostgresSagaStore;
+  readonly store: SagaStore;
 }
 
 /** A saga and the service that runs it. */
@@ -55,6 +55,21 @@ export async function withSagaOwners<T>(
   } finally {
     await Promise.all(clients.map((client) => client.end()));
   }
+}
+
+/** The sagas of all owners in one row, the latest ids first, at most `limit` of the filter. */
+export async function listSagas(owners: readonly SagaOwner[], filter: SagaFilter): Promise<OwnedSaga[]> {
+  const lists = await Promise.all(
+    owners.map(async ({ service, store }) =>
+      (await store.list(filter)).map((instance): OwnedSaga => ({ service, instance })),
+    ),
+  );
+  // As the stores order them, so that a page's last one tells where the next begins.
+  const descending = (a: string, b: string): number => (a === b ? 0 : a < b ? 1 : -1);
+  return lists
+    .flat()
+    .sort(({ instance: a }, { instance: b }) => descending(a.id, b.id) || descending(a.saga, b.saga))
+    .slice(0, filter.limit);
 }
 
 /** The saga of a business object: looked for at every owner, and under every name unless one is given. */

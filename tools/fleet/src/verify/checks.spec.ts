@@ -1,5 +1,12 @@
 import { runChecks, type CheckResult } from './checks.ts';
-import type { FleetFacts, OrderFact, PaymentFact, ReservationFact, ShipmentFact } from './facts.ts';
+import type {
+  FleetFacts,
+  OrderFact,
+  PaymentFact,
+  ReservationFact,
+  ReturnFact,
+  ShipmentFact,
+} from './facts.ts';
 
 /** Two orders: one completed, one rejected after its payment was authorised. */
 const order: OrderFact = {
@@ -71,10 +78,24 @@ const sound: FleetFacts = {
     postedMinor: { authorise: 570, capture: 500, void: 70 },
   },
   stock: [
-    { sku: 'S', onHand: 7, reserved: 0, shipped: 3, received: 10, reservedByOrders: 0, shippedByOrders: 3 },
+    {
+      sku: 'S',
+      onHand: 7,
+      reserved: 0,
+      shipped: 3,
+      received: 10,
+      reservedByOrders: 0,
+      shippedByOrders: 3,
+      restocked: 0,
+      restockedByReturns: 0,
+    },
   ],
   reservations: [reservation, { orderId: 'b', state: 'released', pieces: 1 }],
   shipments: [shipment],
+  returns: [],
+  returnedLines: [],
+  returnReceipts: [],
+  returnViews: [],
   mail: [
     { orderId: 'a', facts: ['shipped', 'placed', 'completed', 'confirmed'], queued: 0, failed: 0 },
     { orderId: 'b', facts: ['placed', 'rejected'], queued: 0, failed: 0 },
@@ -206,10 +227,12 @@ describe('verify', () => {
             received: 10,
             reservedByOrders: 0,
             shippedByOrders: 3,
+            restocked: 0,
+            restockedByReturns: 0,
           },
         ],
       },
-      /S: received 10, but 6 \+ 0 \+ 3/,
+      /S: received 10 \+ restocked 0, but 6 \+ 0 \+ 3/,
     ],
     [
       'stock that is reserved for nobody',
@@ -223,6 +246,8 @@ describe('verify', () => {
             received: 10,
             reservedByOrders: 0,
             shippedByOrders: 3,
+            restocked: 0,
+            restockedByReturns: 0,
           },
         ],
       },
@@ -332,4 +357,171 @@ describe('verify', () => {
     const lost = { streams: [{ name: 'EVT_orders', queue: false, messages: 4, lastSequence: 4 }] };
     expect(failing(lost).some(({ underWay }) => underWay)).toBe(false);
   });
+});
+
+describe('verify of returns', () => {
+  /** Of the completed order's three pieces at 100 and more, two came back. */
+  const back: ReturnFact = {
+    returnId: 'r',
+    orderId: 'a',
+    status: 'completed',
+    refundMinor: 200,
+    linesMinor: 200,
+    pieces: 2,
+  };
+  const [first, second] = sound.views ?? [];
+  const [told, other] = sound.mail ?? [];
+  const returned: Partial<FleetFacts> = {
+    orders: [{ ...order, version: 6 }, rejected],
+    returns: [back],
+    returnedLines: [{ orderId: 'a', sku: 'S', unitPriceMinor: 100, delivered: 3, returned: 2 }],
+    returnReceipts: [{ orderId: 'a', returnKey: 'r', pieces: 2 }],
+    returnViews: [{ returnId: 'r', status: 'completed' }],
+    sagas: [...(sound.sagas ?? []), { saga: 'return', id: 'r', status: 'completed', step: null }],
+    views: [
+      ...(first
+        ? [
+            {
+              ...first,
+              version: 6,
+              events: [...first.events, 'OrderReturnRequested', 'OrderReturned'],
+              refundedMinor: 200,
+            },
+          ]
+        : []),
+      ...(second ? [second] : []),
+    ],
+    payments: [{ ...payment, refundedMinor: 200 }, voided],
+    provider: sound.provider?.map((each) =>
+      each.reference === 'r-a' ? { ...each, refundedMinor: 200 } : each,
+    ),
+    ledger: {
+      debitsMinor: 1_840,
+      creditsMinor: 1_840,
+      unbalanced: [],
+      postedMinor: { authorise: 570, capture: 500, void: 70, refund: 200 },
+    },
+    stock: sound.stock?.map((each) => ({ ...each, onHand: 9, restocked: 2, restockedByReturns: 2 })),
+    mail: [
+      ...(told ? [{ ...told, facts: [...told.facts, 'return-requested', 'returned'] }] : []),
+      ...(other ? [other] : []),
+    ],
+  };
+  const off = (changed: Partial<FleetFacts>): string[] => differences({ ...returned, ...changed });
+
+  it('holds when goods and money came back', () => expect(off({})).toEqual([]));
+
+  it.each<[string, Partial<FleetFacts>, RegExp]>([
+    [
+      'more returned than delivered',
+      { returnedLines: [{ orderId: 'a', sku: 'S', unitPriceMinor: 100, delivered: 3, returned: 4 }] },
+      /order a: 4 of S at 100 returned, 3 delivered/,
+    ],
+    ['a return that is not paid back', { payments: [payment, voided] }, /the sums differ by 200/],
+    [
+      'more paid back than returned',
+      { payments: [{ ...payment, refundedMinor: 300 }, voided] },
+      /order a is completed at 500, its payment captured 500, 300 refunded/,
+    ],
+    ['a return of another worth', { returns: [{ ...back, linesMinor: 199 }] }, /is worth 200, its lines 199/],
+    ['a return without a saga', { sagas: sound.sagas }, /return r has 0 sagas/],
+    [
+      'a return that has not ended',
+      { returns: [{ ...back, status: 'received' }] },
+      /return r of order a is received, its saga completed/,
+    ],
+    [
+      'a return that ended twice',
+      { sagas: [...(returned.sagas ?? []), { saga: 'return', id: 'r', status: 'completed', step: null }] },
+      /return r has 2 sagas/,
+    ],
+    ['a saga without a return', { returns: [] }, /saga return of r has no return/],
+    ['goods that were not booked in', { returnReceipts: [] }, /return r of 2 pieces, 0 booked in/],
+    [
+      'goods booked in that did not come back',
+      { returns: [{ ...back, status: 'expired' }] },
+      /booked in for r of order a, which did not come back/,
+    ],
+    [
+      'stock that came from nowhere',
+      {
+        stock: sound.stock?.map((each) => ({ ...each, onHand: 9, restocked: 2, restockedByReturns: 1 })),
+      },
+      /S: 2 restocked, the receipts say 1/,
+    ],
+    [
+      'a return that is shown otherwise',
+      { returnViews: [{ returnId: 'r', status: 'requested' }] },
+      /return r is completed, and shown requested/,
+    ],
+    [
+      'a customer who was not told of it',
+      { mail: sound.mail },
+      /order a: told completed, confirmed, placed, shipped/,
+    ],
+  ])('finds %s', (_, changed, difference) => expect(off(changed).join('\n')).toMatch(difference));
+});
+
+describe('verify of a parcel that came back', () => {
+  const cancelled = { ...rejected, status: 'cancelled', version: 4 };
+  const [first, second] = sound.views ?? [];
+  const undelivered: Partial<FleetFacts> = {
+    orders: [order, cancelled],
+    views: [
+      ...(first ? [first] : []),
+      ...(second
+        ? [
+            {
+              ...second,
+              status: 'cancelled',
+              version: 4,
+              events: ['OrderPlaced', 'OrderConfirmed', 'OrderShipped', 'OrderCancelled'],
+              capturedMinor: 70,
+              refundedMinor: 70,
+            },
+          ]
+        : []),
+    ],
+    payments: [payment, { ...voided, status: 'refunded', refundedMinor: 70 }],
+    provider: sound.provider?.map((each) =>
+      each.reference === 'r-b' ? { ...each, status: 'captured', refundedMinor: 70 } : each,
+    ),
+    ledger: {
+      debitsMinor: 1_710,
+      creditsMinor: 1_710,
+      unbalanced: [],
+      postedMinor: { authorise: 570, capture: 570, refund: 70 },
+    },
+    reservations: [reservation, { orderId: 'b', state: 'shipped', pieces: 1 }],
+    shipments: [shipment, { orderId: 'b', status: 'returned' }],
+    returnReceipts: [{ orderId: 'b', returnKey: 'undelivered', pieces: 1 }],
+    stock: sound.stock?.map((each) => ({
+      ...each,
+      shipped: 4,
+      shippedByOrders: 4,
+      restocked: 1,
+      restockedByReturns: 1,
+    })),
+    mail: [
+      ...(sound.mail?.slice(0, 1) ?? []),
+      { orderId: 'b', facts: ['placed', 'confirmed', 'shipped', 'cancelled'], queued: 0, failed: 0 },
+    ],
+  };
+
+  it('holds when it was booked in and paid back', () => expect(differences(undelivered)).toEqual([]));
+
+  it('finds goods that left for a cancelled order and are nowhere', () =>
+    expect(differences({ ...undelivered, returnReceipts: [] }).join('\n')).toMatch(
+      /order b is cancelled, its reservation shipped/,
+    ));
+
+  it('holds for a lost parcel, of which nothing comes back', () =>
+    expect(
+      differences({
+        ...undelivered,
+        returnReceipts: [],
+        shipments: [shipment, { orderId: 'b', status: 'lost' }],
+        stock: sound.stock?.map((each) => ({ ...each, onHand: 6, shipped: 4, shippedByOrders: 4 })),
+      }),
+    ).toEqual([]));
 });

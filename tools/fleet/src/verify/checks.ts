@@ -1,4 +1,4 @@
-import type { FleetFacts, OrderFact, PaymentFact } from './facts.ts';
+import type { FleetFacts, OrderFact, PaymentFact, ReturnFact } from './facts.ts';
 
 /** What one comparison found. */
 export interface CheckResult {
@@ -29,11 +29,12 @@ interface Check {
 function check<K extends keyof FleetFacts>(
   name: string,
   needs: readonly K[],
-  run: (facts: Facts<K>) => Finding,
+  run: (facts: FleetFacts & Facts<K>) => Finding,
 ): Check {
   return {
     name,
-    run: (facts) => (needs.every((part) => facts[part] !== undefined) ? run(facts as Facts<K>) : undefined),
+    run: (facts) =>
+      needs.every((part) => facts[part] !== undefined) ? run(facts as FleetFacts & Facts<K>) : undefined,
   };
 }
 
@@ -51,6 +52,13 @@ const ended: ReadonlySet<string> = new Set(['completed', 'rejected', 'cancelled'
 /** Payments of which the provider has blocked the amount at some time. */
 const authorised: ReadonlySet<string> = new Set(['authorised', 'captured', 'refunded', 'voided']);
 const captured: ReadonlySet<string> = new Set(['captured', 'refunded']);
+/** Shipments that did not reach their customer, and never will. */
+const givenUp: ReadonlySet<string> = new Set(['cancelled', 'forestalled', 'failed', 'returned', 'lost']);
+const returnEnded: ReadonlySet<string> = new Set(['completed', 'expired', 'cancelled']);
+/** The name of the saga of returns. */
+const RETURN = 'return';
+/** The key under which a parcel is booked in that could not be delivered. */
+const UNDELIVERED = 'undelivered';
 
 const checks: readonly Check[] = [
   check('every order has ended', ['orders'], ({ orders }) => {
@@ -68,7 +76,9 @@ const checks: readonly Check[] = [
     };
   }),
 
-  check('every order has one saga, ended as the order did', ['orders', 'sagas'], ({ orders, sagas }) => {
+  check('every order has one saga, ended as the order did', ['orders', 'sagas'], (facts) => {
+    const { orders } = facts;
+    const sagas = facts.sagas.filter(({ saga }) => saga !== RETURN);
     const byId = Map.groupBy(sagas, ({ id }) => id);
     const known = new Set(orders.map(({ orderId }) => orderId));
     const expected = (status: string): string => (status === 'completed' ? 'completed' : 'compensated');
@@ -94,6 +104,117 @@ const checks: readonly Check[] = [
       },
       differences,
       underWay: open.some(({ status }) => status !== 'parked'),
+    };
+  }),
+
+  check('every return has one saga, ended as the return did', ['returns', 'sagas'], (facts) => {
+    const { returns } = facts;
+    const sagas = facts.sagas.filter(({ saga }) => saga === RETURN);
+    const byId = Map.groupBy(sagas, ({ id }) => id);
+    const known = new Set(returns.map(({ returnId }) => returnId));
+    const open = returns.filter(({ status }) => !returnEnded.has(status));
+    return {
+      numbers: {
+        returns: returns.length,
+        completed: returns.filter(({ status }) => status === 'completed').length,
+        'without goods': returns.filter(({ status }) => status === 'expired' || status === 'cancelled')
+          .length,
+        open: open.length,
+      },
+      differences: [
+        ...returns.flatMap(({ returnId, orderId, status }) => {
+          const [own, ...others] = byId.get(returnId) ?? [];
+          if (own === undefined || others.length > 0) {
+            return [`return ${returnId} has ${own === undefined ? 0 : others.length + 1} sagas`];
+          }
+          const expected = status === 'completed' ? 'completed' : 'compensated';
+          return returnEnded.has(status) && own.status === expected
+            ? []
+            : [
+                `return ${returnId} of order ${orderId} is ${status}, its saga ${own.status} at ${own.step ?? 'its end'}`,
+              ];
+        }),
+        ...sagas.filter(({ id }) => !known.has(id)).map(({ id }) => `saga ${RETURN} of ${id} has no return`),
+      ],
+      underWay: sagas.some(({ status }) => status === 'running' || status === 'compensating'),
+    };
+  }),
+
+  check('no more is returned than was delivered', ['returnedLines'], ({ returnedLines }) => ({
+    numbers: {
+      lines: returnedLines.length,
+      delivered: sum(returnedLines, ({ delivered }) => delivered),
+      returned: sum(returnedLines, ({ returned }) => returned),
+    },
+    differences: returnedLines
+      .filter(({ delivered, returned }) => returned > delivered)
+      .map(
+        ({ orderId, sku, unitPriceMinor, delivered, returned }) =>
+          `order ${orderId}: ${returned} of ${sku} at ${unitPriceMinor} returned, ${delivered} delivered`,
+      ),
+  })),
+
+  check('returns are worth what their lines are', ['returns'], ({ returns }) => ({
+    numbers: {
+      refunds: sum(returns, ({ refundMinor }) => refundMinor),
+      lines: sum(returns, ({ linesMinor }) => linesMinor),
+    },
+    differences: returns
+      .filter(({ refundMinor, linesMinor }) => refundMinor !== linesMinor)
+      .map(
+        ({ returnId, refundMinor, linesMinor }) =>
+          `return ${returnId} is worth ${refundMinor}, its lines ${linesMinor}`,
+      ),
+  })),
+
+  check('tracking shows every return as it is', ['returns', 'returnViews'], ({ returns, returnViews }) => {
+    const shown = new Map(returnViews.map(({ returnId, status }) => [returnId, status]));
+    // That the goods are here shows when the money is back.
+    const expected = (status: string): string => (status === 'received' ? 'requested' : status);
+    return {
+      numbers: { returns: returns.length, views: returnViews.length },
+      differences: returns
+        .filter(({ returnId, status }) => shown.get(returnId) !== expected(status))
+        .map(
+          ({ returnId, status }) =>
+            `return ${returnId} is ${status}, and shown ${shown.get(returnId) ?? 'nowhere'}`,
+        ),
+    };
+  }),
+
+  check('what was returned is booked in, once', ['orders', 'returns', 'returnReceipts'], (facts) => {
+    const { orders, returns, returnReceipts } = facts;
+    const receipts = new Map(returnReceipts.map(({ returnKey, pieces }) => [returnKey, pieces]));
+    const known = new Map(returns.map((each) => [each.returnId, each]));
+    const statuses = new Map(orders.map(({ orderId, status }) => [orderId, status]));
+    return {
+      numbers: {
+        returned: sum(
+          returns.filter(({ status }) => status === 'completed'),
+          ({ pieces }) => pieces,
+        ),
+        'booked in': sum(returnReceipts, ({ pieces }) => pieces),
+      },
+      differences: [
+        ...returns
+          .filter(
+            ({ returnId, status, pieces }) => status === 'completed' && receipts.get(returnId) !== pieces,
+          )
+          .map(
+            ({ returnId, pieces }) =>
+              `return ${returnId} of ${pieces} pieces, ${receipts.get(returnId) ?? 0} booked in`,
+          ),
+        ...returnReceipts
+          .filter(({ orderId, returnKey }) =>
+            returnKey === UNDELIVERED
+              ? statuses.get(orderId) !== 'cancelled'
+              : !['received', 'completed'].includes(known.get(returnKey)?.status ?? ''),
+          )
+          .map(
+            ({ orderId, returnKey }) =>
+              `booked in for ${returnKey} of order ${orderId}, which did not come back`,
+          ),
+      ],
     };
   }),
 
@@ -152,20 +273,23 @@ const checks: readonly Check[] = [
     };
   }),
 
-  check('captured = completed orders + refunds', ['orders', 'payments'], ({ orders, payments }) => {
+  check('captured + returned = completed orders + refunds', ['orders', 'payments'], (facts) => {
+    const { orders, payments } = facts;
+    const returns = (facts.returns ?? []).filter(({ status }) => status === 'completed');
     const completed = orders.filter(({ status }) => status === 'completed');
     const taken = payments.filter(({ status }) => captured.has(status));
     const numbers = {
       captured: sum(taken, ({ amountMinor }) => amountMinor),
       completed: sum(completed, ({ totalMinor }) => totalMinor),
       refunded: sum(taken, ({ refundedMinor }) => refundedMinor),
+      returned: sum(returns, ({ refundMinor }) => refundMinor),
     };
-    const off = numbers.captured - numbers.completed - numbers.refunded;
+    const off = numbers.captured + numbers.returned - numbers.completed - numbers.refunded;
     return {
       numbers,
       differences: [
         ...(off === 0 ? [] : [`the sums differ by ${off}`]),
-        ...paymentDifferences(orders, payments),
+        ...paymentDifferences(orders, payments, returns),
       ],
     };
   }),
@@ -265,19 +389,23 @@ const checks: readonly Check[] = [
     };
   }),
 
-  check('received = on hand + reserved + shipped', ['stock'], ({ stock }) => ({
+  check('received + restocked = on hand + reserved + shipped', ['stock'], ({ stock }) => ({
     numbers: {
       received: sum(stock, ({ received }) => received),
+      restocked: sum(stock, ({ restocked }) => restocked),
       'on hand': sum(stock, ({ onHand }) => onHand),
       reserved: sum(stock, ({ reserved }) => reserved),
       shipped: sum(stock, ({ shipped }) => shipped),
     },
     differences: stock.flatMap((each) => [
-      ...(each.received === each.onHand + each.reserved + each.shipped
+      ...(each.received + each.restocked === each.onHand + each.reserved + each.shipped
         ? []
         : [
-            `${each.sku}: received ${each.received}, but ${each.onHand} + ${each.reserved} + ${each.shipped}`,
+            `${each.sku}: received ${each.received} + restocked ${each.restocked}, but ${each.onHand} + ${each.reserved} + ${each.shipped}`,
           ]),
+      ...(each.restocked === each.restockedByReturns
+        ? []
+        : [`${each.sku}: ${each.restocked} restocked, the receipts say ${each.restockedByReturns}`]),
       ...(each.reserved === each.reservedByOrders
         ? []
         : [`${each.sku}: ${each.reserved} reserved, the reservations hold ${each.reservedByOrders}`]),
@@ -287,7 +415,19 @@ const checks: readonly Check[] = [
     ]),
   })),
 
-  check('shipped = goods of completed orders', ['orders', 'reservations'], ({ orders, reservations }) => {
+  check('shipped = goods of completed orders', ['orders', 'reservations'], (facts) => {
+    const { orders, reservations } = facts;
+    const lost = new Set(
+      (facts.shipments ?? []).filter(({ status }) => status === 'lost').map(({ orderId }) => orderId),
+    );
+    const cameBack = new Map(
+      (facts.returnReceipts ?? [])
+        .filter(({ returnKey }) => returnKey === UNDELIVERED)
+        .map(({ orderId, pieces }) => [orderId, pieces]),
+    );
+    // What left and did not arrive is back, to the last piece, or lost.
+    const accounted = (orderId: string): boolean =>
+      lost.has(orderId) || cameBack.get(orderId) === byOrder.get(orderId)?.pieces;
     const byOrder = new Map(reservations.map((each) => [each.orderId, each]));
     const known = new Set(orders.map(({ orderId }) => orderId));
     return {
@@ -300,6 +440,7 @@ const checks: readonly Check[] = [
           reservations.filter(({ state }) => state === 'shipped'),
           ({ pieces }) => pieces,
         ),
+        'came back or was lost': [...lost, ...cameBack.keys()].length,
         'held for ended orders': reservations.filter(({ state }) => state === 'reserved').length,
       },
       differences: [
@@ -313,7 +454,7 @@ const checks: readonly Check[] = [
                   `order ${orderId} is completed with ${pieces} pieces, its reservation is ${state} with ${reservation?.pieces ?? 0}`,
                 ];
           }
-          const holds = state === 'reserved' || (state === 'shipped' && ended.has(status));
+          const holds = state === 'reserved' || (state === 'shipped' && !accounted(orderId));
           return ended.has(status) && holds
             ? [`order ${orderId} is ${status}, its reservation ${state}`]
             : [];
@@ -330,17 +471,14 @@ const checks: readonly Check[] = [
     const fits = ({ orderId, status, pieces }: OrderFact): boolean => {
       const shipment = byOrder.get(orderId);
       if (status === 'completed') return shipment === (pieces > 0 ? 'delivered' : undefined);
-      return (
-        !ended.has(status) || shipment === undefined || shipment === 'cancelled' || shipment === 'forestalled'
-      );
+      return !ended.has(status) || shipment === undefined || givenUp.has(shipment);
     };
     return {
       numbers: {
         'completed with goods': orders.filter(({ status, pieces }) => status === 'completed' && pieces > 0)
           .length,
         delivered: shipments.filter(({ status }) => status === 'delivered').length,
-        'given up': shipments.filter(({ status }) => status === 'cancelled' || status === 'forestalled')
-          .length,
+        'given up': shipments.filter(({ status }) => givenUp.has(status)).length,
       },
       differences: orders
         .filter((order) => !fits(order))
@@ -439,15 +577,26 @@ const checks: readonly Check[] = [
 ];
 
 /** Whether each order's payment is what its end asks for. */
-function paymentDifferences(orders: readonly OrderFact[], payments: readonly PaymentFact[]): string[] {
+function paymentDifferences(
+  orders: readonly OrderFact[],
+  payments: readonly PaymentFact[],
+  returns: readonly ReturnFact[],
+): string[] {
+  const returned = new Map<string, number>();
+  for (const { orderId, refundMinor } of returns) {
+    returned.set(orderId, (returned.get(orderId) ?? 0) + refundMinor);
+  }
   const byOrder = new Map(payments.map((payment) => [payment.orderId, payment]));
   const known = new Set(orders.map(({ orderId }) => orderId));
   const wrong = orders.filter(({ orderId, status, totalMinor }) => {
     const payment = byOrder.get(orderId);
+    const back = returned.get(orderId) ?? 0;
     if (status === 'completed') {
       if (totalMinor === 0) return payment !== undefined && payment.amountMinor !== 0;
       return (
-        payment?.status !== 'captured' || payment.amountMinor !== totalMinor || payment.refundedMinor !== 0
+        payment?.status !== (back === totalMinor ? 'refunded' : 'captured') ||
+        payment.amountMinor !== totalMinor ||
+        payment.refundedMinor !== back
       );
     }
     if (!ended.has(status) || payment === undefined) return false;
@@ -478,6 +627,9 @@ const told: Readonly<Record<string, string>> = {
   OrderCompleted: 'completed',
   OrderRejected: 'rejected',
   OrderCancelled: 'cancelled',
+  OrderReturnRequested: 'return-requested',
+  OrderReturned: 'returned',
+  OrderReturnClosed: 'return-closed',
 };
 
 function factsOf(events: readonly string[]): string[] {

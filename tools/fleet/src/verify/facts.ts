@@ -10,6 +10,39 @@ export interface OrderFact {
   readonly pieces: number;
 }
 
+/** A return as the orders service knows it. */
+export interface ReturnFact {
+  readonly returnId: string;
+  readonly orderId: string;
+  readonly status: string;
+  readonly refundMinor: number;
+  /** What its lines are worth. */
+  readonly linesMinor: number;
+  readonly pieces: number;
+}
+
+/** One SKU of an order at one price: what was delivered of it and what returns have claimed. */
+export interface ReturnedLineFact {
+  readonly orderId: string;
+  readonly sku: string;
+  readonly unitPriceMinor: number;
+  readonly delivered: number;
+  readonly returned: number;
+}
+
+/** What came back into the warehouse: of a return, by its id, or of a parcel, as `undelivered`. */
+export interface ReturnReceiptFact {
+  readonly orderId: string;
+  readonly returnKey: string;
+  readonly pieces: number;
+}
+
+/** A return as the read side shows it. */
+export interface ReturnViewFact {
+  readonly returnId: string;
+  readonly status: string;
+}
+
 export interface SagaFact {
   readonly saga: string;
   readonly id: string;
@@ -65,6 +98,9 @@ export interface StockFact {
   /** What the reservations say of it. */
   readonly reservedByOrders: number;
   readonly shippedByOrders: number;
+  /** What came back and can be sold again, and what the receipts of returns say of it. */
+  readonly restocked: number;
+  readonly restockedByReturns: number;
 }
 
 export interface ReservationFact {
@@ -133,6 +169,10 @@ export interface FleetFacts {
   readonly stock: readonly StockFact[] | undefined;
   readonly reservations: readonly ReservationFact[] | undefined;
   readonly shipments: readonly ShipmentFact[] | undefined;
+  readonly returns: readonly ReturnFact[] | undefined;
+  readonly returnedLines: readonly ReturnedLineFact[] | undefined;
+  readonly returnReceipts: readonly ReturnReceiptFact[] | undefined;
+  readonly returnViews: readonly ReturnViewFact[] | undefined;
   readonly mail: readonly MailFact[] | undefined;
   readonly outboxes: readonly OutboxFact[];
   readonly streams: readonly StreamFact[];

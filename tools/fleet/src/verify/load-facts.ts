@@ -13,6 +13,10 @@ import type {
   OutboxFact,
   PaymentFact,
   ReservationFact,
+  ReturnedLineFact,
+  ReturnFact,
+  ReturnReceiptFact,
+  ReturnViewFact,
   SagaFact,
   ShipmentFact,
   StockFact,
@@ -27,6 +31,31 @@ const ORDERS = `
          coalesce(sum((line->>'quantity')::bigint) FILTER (WHERE line->>'kind' = 'stocked'), 0)::float8 AS pieces
     FROM orders LEFT JOIN LATERAL jsonb_array_elements(lines) AS line ON true
    GROUP BY order_id`;
+
+const RETURNS = `
+  SELECT return_id AS "returnId", order_id AS "orderId", status, refund_minor::float8 AS "refundMinor",
+         sum((line->>'quantity')::bigint * (line->>'unitPriceMinor')::bigint)::float8 AS "linesMinor",
+         sum((line->>'quantity')::bigint)::float8 AS pieces
+    FROM order_returns, jsonb_array_elements(lines) AS line
+   GROUP BY return_id`;
+
+const RETURNED_LINES = `
+  WITH returned AS (
+    SELECT order_id, line->>'sku' AS sku, (line->>'unitPriceMinor')::bigint AS price,
+           sum((line->>'quantity')::bigint) AS pieces
+      FROM order_returns, jsonb_array_elements(lines) AS line
+     WHERE status IN ('requested', 'received', 'completed')
+     GROUP BY 1, 2, 3
+  ), delivered AS (
+    SELECT order_id, line->>'sku' AS sku, (line->>'unitPriceMinor')::bigint AS price,
+           sum((line->>'quantity')::bigint) AS pieces
+      FROM orders, jsonb_array_elements(lines) AS line
+     WHERE order_id IN (SELECT order_id FROM returned) AND status = 'completed' AND line->>'kind' = 'stocked'
+     GROUP BY 1, 2, 3
+  )
+  SELECT order_id AS "orderId", sku, price::float8 AS "unitPriceMinor",
+         coalesce(delivered.pieces, 0)::float8 AS delivered, returned.pieces::float8 AS returned
+    FROM returned LEFT JOIN delivered USING (order_id, sku, price)`;
 
 const SAGAS = 'SELECT saga, id, status, step FROM saga_instances';
 
@@ -45,6 +74,8 @@ const VIEWS = `
              sum(amount_minor) FILTER (WHERE kind = 'refunded') AS refunded
         FROM payment_entries GROUP BY order_id
     ) p USING (order_id)`;
+
+const RETURN_VIEWS = 'SELECT return_id AS "returnId", status FROM return_views';
 
 const PAYMENTS = `
   SELECT order_id AS "orderId", status, coalesce(amount_minor, 0)::float8 AS "amountMinor",
@@ -76,11 +107,22 @@ const STOCK = `
     SELECT sku, sum(quantity) FILTER (WHERE state = 'reserved') AS reserved,
            sum(quantity) FILTER (WHERE state = 'shipped') AS shipped
       FROM reservations, unnest(skus, quantities) AS line (sku, quantity) GROUP BY sku
+  ), back AS (
+    SELECT sku, sum(quantity) AS restocked
+      FROM return_receipts, unnest(skus, quantities, damaged) AS line (sku, quantity, is_damaged)
+     WHERE NOT is_damaged GROUP BY sku
   )
   SELECT sku, coalesce(s.on_hand, 0)::float8 AS "onHand", coalesce(s.reserved, 0)::float8 AS reserved,
          coalesce(s.shipped, 0)::float8 AS shipped, coalesce(s.received, 0)::float8 AS received,
-         coalesce(held.reserved, 0)::float8 AS "reservedByOrders", coalesce(held.shipped, 0)::float8 AS "shippedByOrders"
-    FROM stock s FULL JOIN held USING (sku)`;
+         coalesce(s.restocked, 0)::float8 AS restocked,
+         coalesce(held.reserved, 0)::float8 AS "reservedByOrders", coalesce(held.shipped, 0)::float8 AS "shippedByOrders",
+         coalesce(back.restocked, 0)::float8 AS "restockedByReturns"
+    FROM stock s FULL JOIN held USING (sku) FULL JOIN back USING (sku)`;
+
+const RETURN_RECEIPTS = `
+  SELECT order_id AS "orderId", return_key AS "returnKey",
+         (SELECT sum(quantity) FROM unnest(quantities) AS quantity)::float8 AS pieces
+    FROM return_receipts`;
 
 const RESERVATIONS = `
   SELECT order_id AS "orderId", state,
@@ -90,7 +132,7 @@ const RESERVATIONS = `
 const SHIPMENTS = 'SELECT order_id AS "orderId", status FROM shipments';
 
 const MAIL = `
-  SELECT order_id AS "orderId", array_agg(fact) AS facts, count(*) FILTER (WHERE status = 'queued')::int AS queued,
+  SELECT order_id AS "orderId", array_agg(split_part(fact, ':', 1)) AS facts, count(*) FILTER (WHERE status = 'queued')::int AS queued,
          count(*) FILTER (WHERE status = 'failed')::int AS failed
     FROM mailbox GROUP BY order_id`;
 
@@ -126,8 +168,13 @@ export async function loadFacts(
     of('orders', async (query) => ({
       orders: await query<OrderFact>(ORDERS),
       sagas: await query<SagaFact>(SAGAS),
+      returns: await query<ReturnFact>(RETURNS),
+      returnedLines: await query<ReturnedLineFact>(RETURNED_LINES),
     })),
-    of('tracking', (query) => query<ViewFact>(VIEWS)),
+    of('tracking', async (query) => ({
+      views: await query<ViewFact>(VIEWS),
+      returnViews: await query<ReturnViewFact>(RETURN_VIEWS),
+    })),
     of('payments', async (query) => ({
       payments: await query<PaymentFact>(PAYMENTS),
       provider: await query<AuthorisationFact>(AUTHORISATIONS),
@@ -136,6 +183,7 @@ export async function loadFacts(
     of('inventory', async (query) => ({
       stock: await query<StockFact>(STOCK),
       reservations: await query<ReservationFact>(RESERVATIONS),
+      returnReceipts: await query<ReturnReceiptFact>(RETURN_RECEIPTS),
     })),
     of('shipping', (query) => query<ShipmentFact>(SHIPMENTS)),
     of('notifications', (query) => query<MailFact>(MAIL)),
@@ -147,13 +195,17 @@ export async function loadFacts(
   return {
     orders: orders?.orders,
     sagas: orders?.sagas,
-    views: tracking,
+    views: tracking?.views,
     payments: payments?.payments,
     provider: payments?.provider,
     ledger: payments?.ledger,
     stock: inventory?.stock,
     reservations: inventory?.reservations,
     shipments,
+    returns: orders?.returns,
+    returnedLines: orders?.returnedLines,
+    returnReceipts: inventory?.returnReceipts,
+    returnViews: tracking?.returnViews,
     mail,
     outboxes: outboxes.sort((a, b) => (a.service < b.service ? -1 : 1)),
     ...broker,

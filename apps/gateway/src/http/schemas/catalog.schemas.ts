@@ -36,4 +36,5 @@ export const stockLevels = z.object({
   reserved: z.int(),
   shipped: z.int(),
   received: z.int(),
+  restocked: z.int(),
 });

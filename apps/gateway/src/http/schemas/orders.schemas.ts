@@ -1,5 +1,5 @@
 import { decimalMoney, type Money } from '@flotilla/contracts-money';
-import { orderStatus } from '@flotilla/contracts-orders';
+import { orderStatus, returnStatus } from '@flotilla/contracts-orders';
 import { address } from '@flotilla/contracts-shipping';
 import { z } from 'zod';
 import { price } from './price.schema.ts';
@@ -37,6 +37,49 @@ function inOneCurrency(lines: readonly { readonly unitPrice?: Money | undefined 
 export const cancelOrderBody = z.strictObject({ reason: z.string().min(1).max(200).optional() }).optional();
 
 export const reviewOrderBody = z.strictObject({ decision: z.enum(['approve', 'reject']) });
+
+export const returnParams = z.strictObject({
+  id: z.uuid().toLowerCase(),
+  returnId: z.uuid().toLowerCase(),
+});
+
+export const requestReturnBody = z.strictObject({
+  lines: z
+    .array(
+      z.strictObject({
+        sku: z.string().min(1).max(64),
+        quantity: z.int().min(1).max(1_000_000),
+        /** Damaged pieces are paid back too, and not sold again. */
+        damaged: z.boolean().optional(),
+      }),
+    )
+    .min(1)
+    .max(MAX_LINES),
+  reason: z.string().min(1).max(200).optional(),
+});
+
+export const acceptedReturn = z.object({ orderId: z.uuid(), returnId: z.uuid(), status: returnStatus });
+
+const returnedLine = z.object({
+  sku: z.string(),
+  quantity: z.int(),
+  unitPrice: decimalMoney,
+  damaged: z.boolean(),
+});
+
+export const orderReturn = z.object({
+  returnId: z.uuid(),
+  status: returnStatus,
+  lines: z.array(returnedLine),
+  /** What is, or was, paid back for it. */
+  refund: decimalMoney,
+  reason: z.string().optional(),
+  detail: z.string().optional(),
+  requestedAt: z.iso.datetime(),
+  updatedAt: z.iso.datetime(),
+});
+
+export const orderReturns = z.object({ returns: z.array(orderReturn) });
 
 export const listOrdersQuery = z.strictObject({
   customerId: z.string().min(1).max(100).optional(),
@@ -108,9 +151,23 @@ export const order = summary.extend({
       kind: z.enum(['stocked', 'charge']),
       quantity: z.int(),
       unitPrice: decimalMoney,
+      /** Pieces that came back, if any. */
+      returned: z.int().optional(),
     }),
   ),
   timeline: z.array(timelineEntry),
+  returns: z
+    .array(
+      z.object({
+        returnId: z.uuid(),
+        status: returnStatus,
+        lines: z.array(returnedLine),
+        refund: decimalMoney,
+        requestedAt: z.iso.datetime(),
+        endedAt: z.iso.datetime().optional(),
+      }),
+    )
+    .optional(),
 });
 
 export const notifications = z.object({

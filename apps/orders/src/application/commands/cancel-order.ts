@@ -6,7 +6,10 @@ import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { OrdersRepository } from '../../persistence/orders.repository.ts';
 import { FULFILMENT, type Fulfilment } from '../sagas/fulfilment.provider.ts';
 
-/** Tells the fulfilment to stop and undo; the order becomes cancelled when all is undone. */
+/**
+ * Tells the fulfilment to stop and undo; the order becomes cancelled when all is undone. While it is being handed over,
+ * shipping decides: it becomes cancelled, or `OrderCancellationRefused` says why not.
+ */
 @CommandHandler(CancelOrder)
 @Independent()
 export class CancelOrderHandler implements ICommandHandler<CancelOrder> {

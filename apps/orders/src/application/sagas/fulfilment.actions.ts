@@ -1,5 +1,6 @@
 import {
   OrderAwaitingReview,
+  OrderCancellationRefused,
   OrderCancelled,
   OrderCompleted,
   OrderConfirmed,
@@ -14,7 +15,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { EventBus, type IEvent } from '@nestjs/cqrs';
 import type { Order, OrderStatus } from '../../domain/order.ts';
 import { OrdersRepository, type Ending } from '../../persistence/orders.repository.ts';
-import type { FulfilmentActions } from './fulfilment.saga.ts';
+import { HOLD_MARGIN_MS, type FulfilmentActions } from './fulfilment.saga.ts';
 
 interface Fact {
   readonly orderId: string;
@@ -34,6 +35,10 @@ export class OrderFulfilmentActions implements FulfilmentActions {
 
   awaitReview(orderId: string, why: string): Promise<void> {
     return this.#become(orderId, 'awaiting_review', (fact) => new OrderAwaitingReview({ ...fact, why }));
+  }
+
+  isHeld(until: string): boolean {
+    return this.clock.now() < Date.parse(until) - HOLD_MARGIN_MS;
   }
 
   confirm(orderId: string): Promise<void> {
@@ -62,10 +67,27 @@ export class OrderFulfilmentActions implements FulfilmentActions {
         { rejectionReason: rejection.data, detail },
       );
     }
-    // The customer's wish, or a technical reason that an operator ended: nothing that the order is to blame for.
-    return this.#become(orderId, 'cancelled', (fact) => new OrderCancelled({ ...fact, reason: detail }), {
-      detail,
-    });
+    // The customer's wish, the carrier, or a technical reason that an operator ended: nothing that the order is to
+    // blame for.
+    return this.#become(
+      orderId,
+      'cancelled',
+      (fact) => new OrderCancelled({ ...fact, reason: detail, code: reason.code }),
+      { detail },
+    );
+  }
+
+  async refuseCancel(orderId: string, why: string): Promise<void> {
+    const { customerId } = (await this.#find(orderId)).state;
+    const at = new Date(this.clock.now()).toISOString();
+    this.events.publish(new OrderCancellationRefused({ orderId, customerId, at, why }));
+  }
+
+  async #find(orderId: string): Promise<Order> {
+    const order = await this.orders.find(orderId);
+    if (!order)
+      throw new FlotillaError('ORDER_MISSING', `There is no order ${orderId}, but its fulfilment runs`);
+    return order;
   }
 
   async #become(
@@ -74,9 +96,7 @@ export class OrderFulfilmentActions implements FulfilmentActions {
     event: (fact: Fact, order: Order) => IEvent,
     ending?: Ending,
   ): Promise<void> {
-    const order = await this.orders.find(orderId);
-    if (!order)
-      throw new FlotillaError('ORDER_MISSING', `There is no order ${orderId}, but its fulfilment runs`);
+    const order = await this.#find(orderId);
     const changed = order.become(status);
     const at = new Date(this.clock.now());
     await this.orders.save(changed, at, ending);

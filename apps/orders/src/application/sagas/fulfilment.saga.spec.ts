@@ -1,19 +1,29 @@
 import { ScreenOrder } from '@flotilla/contracts-fraud';
-import { ReleaseStock, ReserveStock } from '@flotilla/contracts-inventory';
+import { ReceiveReturn, ReleaseStock, ReserveStock } from '@flotilla/contracts-inventory';
 import { OrderReviewed } from '@flotilla/contracts-orders';
 import { AuthorisePayment, CapturePayment, RefundPayment, VoidPayment } from '@flotilla/contracts-payments';
-import { CreateShipment, ShipmentDelivered, ShipmentDispatched } from '@flotilla/contracts-shipping';
+import {
+  CancelShipment,
+  CreateShipment,
+  ShipmentDelivered,
+  ShipmentDispatched,
+  ShipmentFailed,
+  ShipmentLost,
+  ShipmentReturned,
+} from '@flotilla/contracts-shipping';
 import type { ReplyOf } from '@flotilla/contracts-protocol';
 import { newId } from '@flotilla/kernel';
 import type { SagaReason } from '@flotilla/saga';
 import { simulateSaga, type SagaSimulation } from '@flotilla/saga/testing';
 import { fulfilmentSaga, type FulfilmentActions, type FulfilmentData } from './fulfilment.saga.ts';
 
-const fulfilment = fulfilmentSaga({
+const timeouts = {
   screeningTimeoutMs: 5_000,
   reviewTimeoutMs: 60_000,
   shippingTimeoutMs: 60_000,
-});
+  reservationHoldMs: 1_800_000,
+};
+const fulfilment = fulfilmentSaga(timeouts);
 const orderId = newId();
 const shipmentId = newId();
 const at = '2026-01-02T03:04:05.000Z';
@@ -33,8 +43,12 @@ const order: FulfilmentData = {
 
 class RecordedActions implements FulfilmentActions {
   readonly calls: string[] = [];
+  readonly now = Date.parse(at);
   awaitReview(_: string, why: string): Promise<void> {
     return this.#note(`awaiting review: ${why}`);
+  }
+  isHeld(until: string): boolean {
+    return this.now < Date.parse(until);
   }
   confirm(): Promise<void> {
     return this.#note('confirmed');
@@ -44,6 +58,9 @@ class RecordedActions implements FulfilmentActions {
   }
   complete(): Promise<void> {
     return this.#note('completed');
+  }
+  refuseCancel(_: string, why: string): Promise<void> {
+    return this.#note(`cancellation refused: ${why}`);
   }
   giveUp(_: string, reason: SagaReason): Promise<void> {
     return this.#note(`given up: ${reason.code}: ${reason.message}`);
@@ -217,7 +234,145 @@ describe("a customer's cancellation", () => {
       .expectCompensated('cancelled');
   });
 
-  it('comes too late once the order is handed over to shipping', async () => {
-    await handedOver().cancel('too late', 'tooLate').expectWaiting('dispatched');
+  it('while the order is handed over waits for that, then asks shipping to stop it', async () => {
+    await captured()
+      .expectCommand(CreateShipment)
+      .cancel('changed my mind', 'pending')
+      .reply({ shipmentId })
+      .expectCommand(CancelShipment, { orderId })
+      .reply({ cancelled: true })
+      .expectCancelDecided(true)
+      .expectCommand(RefundPayment)
+      .reply({ refunded: money })
+      .expectCommand(VoidPayment)
+      .reply({ voided: false })
+      .expectCommand(ReleaseStock)
+      .reply({ released: true })
+      .expectCompensated('cancelled');
+    expect(actions.calls).toEqual(['confirmed', 'given up: cancelled: changed my mind']);
+  });
+
+  it('is refused when the parcel has left, and answered the same when asked again', async () => {
+    await handedOver()
+      .cancel('changed my mind', 'pending')
+      .event(ShipmentDispatched, dispatched)
+      .expectCommand(CancelShipment)
+      .refuse('AlreadyDispatched', { orderId, dispatchedAt: at }, 'it is dispatched')
+      .expectCancelDecided(false, 'it is dispatched')
+      .cancel('please', 'refused')
+      .expectWaiting('delivered')
+      .event(ShipmentDelivered, delivered)
+      .expectCompleted();
+    expect(actions.calls).toEqual([
+      'confirmed',
+      'shipped as T-1',
+      'cancellation refused: it is dispatched',
+      'completed',
+    ]);
+  });
+
+  it('comes too late once the parcel is on its way', async () => {
+    await handedOver().event(ShipmentDispatched, dispatched).cancel('too late', 'tooLate');
+  });
+});
+
+describe('stock that is held for a time', () => {
+  const heldUntil = (until: string): Conversation =>
+    screened()
+      .expectCommand(ReserveStock, { holdMs: 1_800_000 })
+      .reply({ orderId, heldUntil: until })
+      .expectCommand(AuthorisePayment)
+      .reply({ paymentId: newId(), amount: money });
+
+  it('is confirmed in time', async () => {
+    await heldUntil('2026-01-02T03:04:06.000Z').expectCommand(CapturePayment);
+    expect(actions.calls).toEqual(['confirmed']);
+  });
+
+  it('is not confirmed any more when its time is over: nothing is captured', async () => {
+    await heldUntil('2026-01-02T03:04:04.000Z')
+      .expectCommand(VoidPayment)
+      .reply({ voided: true })
+      .expectCommand(ReleaseStock)
+      .reply({ released: true })
+      .expectCompensated('reservation_expired');
+    expect(actions.calls).toEqual(['given up: reservation_expired: the stock was not held long enough']);
+  });
+
+  it('must be held for longer than an order may take to be confirmed', () => {
+    expect(() => fulfilmentSaga({ ...timeouts, reservationHoldMs: 300_000 })).toThrow(
+      'may take 270000 ms: set ORDERS_RESERVATION_HOLD_MS to 330000 at least',
+    );
+  });
+});
+
+describe('a review', () => {
+  it('that nobody makes in time rejects the order before anything is reserved', async () => {
+    await start({ ...order, reviewAboveMinor: 1_000 })
+      .expectCommand(ScreenOrder)
+      .timeout()
+      .expectWaiting('reviewed')
+      .timeout()
+      .expectCompensated('fraud');
+    expect(actions.calls.at(-1)).toBe('given up: fraud: nobody reviewed it in time');
+  });
+});
+
+describe('a parcel', () => {
+  const parcel = { shipmentId, orderId };
+  /** What is undone of an order that was paid and handed to shipping, up to its stock. */
+  const undone = (conversation: Conversation) =>
+    conversation
+      .expectCommand(CancelShipment, { orderId })
+      .reply({ cancelled: false })
+      .expectCommand(RefundPayment, { orderId, refundKey: 'cancellation' })
+      .reply({ refunded: money })
+      .expectCommand(VoidPayment)
+      .reply({ voided: false })
+      .expectCommand(ReleaseStock);
+
+  it('that the carrier never takes: the money goes back and the stock is free', async () => {
+    await undone(handedOver().event(ShipmentFailed, { ...parcel, reason: 'not collected', attempts: 3 }))
+      .reply({ released: true })
+      .expectCompensated('shipment_failed');
+    expect(actions.calls).toEqual(['confirmed', 'given up: shipment_failed: not collected']);
+  });
+
+  it('that comes back: the goods are booked in and the money goes back', async () => {
+    const returned = { ...parcel, reason: 'unknown address', attempts: 3, returnedAt: at };
+    await undone(
+      handedOver()
+        .event(ShipmentDispatched, dispatched)
+        .event(ShipmentReturned, returned)
+        .expectCommand(ReceiveReturn, {
+          orderId,
+          returnKey: 'undelivered',
+          lines: [{ sku: 'A', quantity: 5 }],
+        })
+        .reply({ restocked: 5, damaged: 0 }),
+    )
+      .refuse('AlreadyShipped', { orderId })
+      .expectCompensated('undeliverable');
+    expect(actions.calls).toEqual([
+      'confirmed',
+      'shipped as T-1',
+      'given up: undeliverable: unknown address',
+    ]);
+  });
+
+  const lost = (): Conversation =>
+    handedOver()
+      .event(ShipmentDispatched, dispatched)
+      .event(ShipmentLost, { ...parcel, reason: 'no scan for ten days' })
+      .expectParked('delivered', 'parcel_lost');
+
+  it('that is lost waits for a person, and is completed when it is found', async () => {
+    await lost().event(ShipmentDelivered, delivered).expectCompleted();
+    expect(actions.calls.at(-1)).toBe('completed');
+  });
+
+  it('that is lost for good: a person gives it up, and the money goes back', async () => {
+    await undone(lost().abort('never found')).refuse('AlreadyShipped', { orderId }).expectCompensated();
+    expect(actions.calls.at(-1)).toMatch(/^given up: .*never found/);
   });
 });

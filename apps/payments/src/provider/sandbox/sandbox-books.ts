@@ -1,5 +1,6 @@
 import type { Pool, QueryResult } from 'pg';
 import type { ProviderAnswer } from '../payment-provider.ts';
+import type { StatementLine } from '../provider-statement.ts';
 
 /** An authorisation as the sandbox judged it; what counts is which request with its key comes first. */
 export interface JudgedAuthorisation {
@@ -92,6 +93,20 @@ const CANCEL = `
 const READ =
   'SELECT key, outcome, reason, reference FROM sandbox_provider.operations WHERE key = ANY ($1::text[])';
 
+const STATEMENT = `
+  SELECT key, reference, status, held.amount_minor::float8, held.currency, refunded_minor::float8
+    FROM sandbox_provider.operations JOIN sandbox_provider.authorisations AS held USING (reference)
+   WHERE kind = 'authorise' AND outcome = 'authorised'`;
+
+interface StatementRow {
+  readonly key: string;
+  readonly reference: string;
+  readonly status: StatementLine['status'];
+  readonly amount_minor: number;
+  readonly currency: string;
+  readonly refunded_minor: number;
+}
+
 const COUNT_FLAKY = `
   INSERT INTO sandbox_provider.flaky_requests AS seen (key, times) VALUES ($1, 1)
   ON CONFLICT (key) DO UPDATE SET times = seen.times + 1
@@ -141,6 +156,25 @@ export class SandboxBooks {
     return answer as ProviderAnswer;
   }
 
+  /** What was granted and what became of it, in the order of the keys. */
+  async page(after: string | undefined, limit: number): Promise<StatementLine[]> {
+    const { rows } = await this.#query<StatementRow>(
+      'sandbox_page',
+      `${STATEMENT} AND ($1::text IS NULL OR key > $1) ORDER BY key LIMIT $2`,
+      [after ?? null, limit],
+    );
+    return rows.map(lineOf);
+  }
+
+  async lines(keys: readonly string[]): Promise<StatementLine[]> {
+    const { rows } = await this.#query<StatementRow>(
+      'sandbox_lines',
+      `${STATEMENT} AND key = ANY ($1::text[])`,
+      [keys],
+    );
+    return rows.map(lineOf);
+  }
+
   /** Counts a request that may fail, and says the how manieth with its key it is. */
   async countFlaky(key: string): Promise<number> {
     const { rows } = await this.#query<{ times: number }>('sandbox_flaky', COUNT_FLAKY, [key]);
@@ -168,6 +202,11 @@ export class SandboxBooks {
   #query<Row extends object>(name: string, text: string, values: unknown[]): Promise<QueryResult<Row>> {
     return this.#pool.query<Row>({ name, text, values });
   }
+}
+
+function lineOf(row: StatementRow): StatementLine {
+  const { key, reference, status, amount_minor: amountMinor, currency, refunded_minor: refundedMinor } = row;
+  return { key, reference, status, amount: { amountMinor, currency }, refundedMinor };
 }
 
 function answerOf({ outcome, reason, reference }: OperationRow): ProviderAnswer {

@@ -9,6 +9,7 @@ import {
   type RefundRequest,
   type SettleRequest,
 } from '../payment-provider.ts';
+import type { ProviderStatement, StatementLine } from '../provider-statement.ts';
 import { Batches } from './batches.ts';
 import { SandboxBooks, type JudgedAuthorisation, type Settlement } from './sandbox-books.ts';
 
@@ -29,7 +30,7 @@ export class SandboxFlakyError extends FlotillaError {
  * schema and transactions, as a remote company would, so that its word can be compared with ours.
  */
 @Injectable()
-export class SandboxProvider extends PaymentProvider implements OnApplicationShutdown {
+export class SandboxProvider extends PaymentProvider implements ProviderStatement, OnApplicationShutdown {
   readonly #pool: Pool;
   readonly #books: SandboxBooks;
   readonly #authorisations: Batches<JudgedAuthorisation, ProviderAnswer>;
@@ -92,6 +93,14 @@ export class SandboxProvider extends PaymentProvider implements OnApplicationShu
 
   override cancel(key: string, signal: AbortSignal): Promise<ProviderAnswer> {
     return orAborted(this.#books.cancel(key), signal);
+  }
+
+  page(after: string | undefined, limit: number, signal: AbortSignal): Promise<readonly StatementLine[]> {
+    return orAborted(this.#books.page(after, limit), signal);
+  }
+
+  lines(keys: readonly string[], signal: AbortSignal): Promise<readonly StatementLine[]> {
+    return orAborted(this.#books.lines(keys), signal);
   }
 
   async onApplicationShutdown(): Promise<void> {

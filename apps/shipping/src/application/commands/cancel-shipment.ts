@@ -24,10 +24,15 @@ export class CancelShipmentHandler implements ICommandHandler<CancelShipment> {
     switch (shipment?.status) {
       case undefined:
       case 'forestalled':
+      case 'failed':
+      case 'returned':
+      case 'lost':
+        // There is nothing to stop: it never was, never left, is back, or nobody knows where it is.
         return { cancelled: false };
       case 'cancelled':
         return { cancelled: true };
       case 'dispatched':
+      case 'returning':
       case 'delivered':
         throw CancelShipment.failure(
           'AlreadyDispatched',

@@ -21,7 +21,7 @@ export class CreateShipmentHandler implements ICommandHandler<CreateShipment> {
   async execute({ payload }: CreateShipment): Promise<ReplyOf<CreateShipment>> {
     const { orderId } = payload;
     const shipmentId = newId();
-    const booking = this.carrier.book(shipmentId, new Date(this.clock.now()));
+    const booking = this.carrier.book(shipmentId, payload.shipTo, new Date(this.clock.now()));
     if (await this.shipments.create(shipmentId, payload, booking)) {
       this.job.wakeAfterCommit(booking.collectAt);
       return { shipmentId };

@@ -19,6 +19,7 @@ export class GetShipmentHandler implements IQueryHandler<GetShipment> {
       trackingNumber: shipment.trackingNumber,
       ...('dispatchedAt' in shipment && { dispatchedAt: shipment.dispatchedAt.toISOString() }),
       ...('deliveredAt' in shipment && { deliveredAt: shipment.deliveredAt.toISOString() }),
+      ...('reason' in shipment && { reason: shipment.reason }),
     };
   }
 }

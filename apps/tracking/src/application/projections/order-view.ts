@@ -5,6 +5,9 @@ import {
   OrderConfirmed,
   OrderPlaced,
   OrderRejected,
+  OrderReturnClosed,
+  OrderReturned,
+  OrderReturnRequested,
   OrderReviewed,
   OrderShipped,
   type OrderStatus,
@@ -45,6 +48,12 @@ export const orderView = defineProjection('order-view', {
       return step(event, 'rejected', `${reason}: ${detail}`, { rejection_reason: reason });
     }),
     on(OrderCancelled, (event) => step(event, 'cancelled', event.payload.reason)),
+    // A return leaves the order as it is.
+    on(OrderReturnRequested, (event) => step(event, 'completed', piecesOf(event))),
+    on(OrderReturned, (event) => step(event, 'completed', piecesOf(event))),
+    on(OrderReturnClosed, (event) =>
+      step(event, 'completed', `${event.payload.outcome}: ${event.payload.detail}`),
+    ),
   ],
 });
 
@@ -76,4 +85,10 @@ function step(
       detail,
     }),
   ];
+}
+
+function piecesOf({ payload: { lines } }: OrderReturnRequested | OrderReturned): string {
+  const pieces = lines.map(({ sku, quantity }) => `${quantity} x ${sku}`);
+  const listed = pieces.slice(0, 10).join(', ');
+  return pieces.length > 10 ? `${listed} and ${pieces.length - 10} more` : listed;
 }
