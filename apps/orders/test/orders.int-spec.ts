@@ -188,7 +188,11 @@ describe('an order', () => {
     const cancelled = orders.events(OrderCancelled).find(({ payload }) => payload.orderId === orderId);
     expect(cancelled?.payload.reason).toBe('changed my mind');
     // Again: the same answer.
-    expect(await orders.execute(new CancelOrder({ orderId }))).toEqual({ orderId, status: 'cancelled' });
+    expect(await orders.execute(new CancelOrder({ orderId }))).toEqual({
+      orderId,
+      status: 'cancelled',
+      version: cancelled?.payload.version,
+    });
   });
 
   it('handed over is not cancelled when the parcel has left: the customer is told, and it goes on', async () => {

@@ -1,12 +1,8 @@
 import {
-  OrderCompleted,
-  OrderConfirmed,
-  OrderPlaced,
   OrderRejected,
   OrderReturnClosed,
   OrderReturned,
   OrderReturnRequested,
-  OrderShipped,
 } from '@flotilla/contracts-orders';
 import { PaymentAuthorised, PaymentCaptured, PaymentRefunded } from '@flotilla/contracts-payments';
 import type { AnyMessage } from '@flotilla/contracts-protocol';
@@ -16,31 +12,13 @@ import { startTestService, type TestService } from '@flotilla/service/testing';
 import { until } from '@flotilla/testing';
 import { TrackingConfig } from '../src/tracking.config.ts';
 import { TrackingModule } from '../src/tracking.module.ts';
+import { completed, confirmed, fact, money, placed, shipped } from './order-events.ts';
 
 let tracking: TestService;
 beforeAll(async () => {
   tracking = await startTestService({ module: TrackingModule, config: TrackingConfig });
 });
 afterAll(() => tracking.stop());
-
-const money = (amountMinor: number) => ({ amountMinor, currency: 'GBP' });
-const fact = (orderId: string, version: number, customerId = 'c-1') => ({
-  orderId,
-  customerId,
-  version,
-  at: new Date(Date.UTC(2026, 0, 2, 3, 4, version)).toISOString(),
-});
-const placed = (orderId: string, customerId = 'c-1') =>
-  new OrderPlaced({
-    ...fact(orderId, 1, customerId),
-    reference: '536365',
-    lines: [{ sku: 'A', name: 'Lantern', kind: 'stocked', quantity: 6, unitPriceMinor: 255 }],
-    total: money(1_530),
-    shipTo: { name: 'Ada', country: 'France' },
-  });
-const confirmed = (orderId: string) => new OrderConfirmed(fact(orderId, 2));
-const shipped = (orderId: string) => new OrderShipped({ ...fact(orderId, 3), trackingNumber: 'T-1' });
-const completed = (orderId: string) => new OrderCompleted({ ...fact(orderId, 4), total: money(1_530) });
 
 const publish = async (...events: AnyMessage[]): Promise<void> => {
   for (const event of events) await tracking.publish(event);

@@ -33,6 +33,7 @@ export {
 } from './nats/connect-nats.ts';
 export { PayloadStore, readPayload, type PayloadStoreOptions } from './nats/payload-store.ts';
 export type { PullOptions } from './nats/pull-loop.ts';
+export { streamReader, type StreamMessage, type StreamReader } from './nats/stream-reader.ts';
 export { streamView, type StreamState, type StreamView } from './nats/stream-view.ts';
 export { assertServerVersion, OLDEST_SERVER } from './nats/server-version.ts';
 

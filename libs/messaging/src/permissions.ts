@@ -86,7 +86,14 @@ export function permissionsOf(
   for (const where of writes) publish.add(`${payloadPrefix(where)}.>`);
   for (const where of reads) publish.add(`$JS.API.DIRECT.GET.${PAYLOAD_STREAM}.${payloadPrefix(where)}.>`);
   publish.add(`dlq.${name}.>`);
-  // Operators help its sagas and start its schedules.
+  for (const { events, replayable } of Object.values(manifest.reacts)) {
+    if (replayable !== true) continue;
+    for (const { owner } of contractsOf(events)) {
+      publish.add(`$JS.API.DIRECT.GET.${eventStream(owner)}`);
+      publish.add(`ops.${owner}.history`);
+    }
+  }
+  // Operators help its sagas, start its schedules and rebuild its views; others read its history.
   subscribe.add(`ops.${name}.>`);
   // It reads its own settings and sees when they change.
   subscribe.add(configSubject(name, '*'));
@@ -129,6 +136,7 @@ export function operatorPermissions(user: string): BrokerPermissions {
         'cmd.>',
         'evt.>',
         'reply.>',
+        'ops.>',
         '$JS.API.INFO',
         '$JS.API.STREAM.INFO.*',
         '$JS.API.STREAM.NAMES',
@@ -138,7 +146,6 @@ export function operatorPermissions(user: string): BrokerPermissions {
         `$JS.API.STREAM.MSG.GET.${DEAD_LETTER_STREAM}`,
         `$JS.API.STREAM.MSG.DELETE.${DEAD_LETTER_STREAM}`,
         '$SRV.>',
-        'ops.>',
         'payload.>',
         configSubject('*', '*'),
         `$JS.API.DIRECT.GET.${CONFIG_STREAM}`,

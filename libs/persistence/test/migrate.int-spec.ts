@@ -12,7 +12,8 @@ import {
 import { Opened } from './database.ts';
 import { CreateAccount1700000100000 } from './fixtures/1700000100000-create-account.ts';
 
-const CHASSIS = 'CreateInboxAndOutbox1700000000000';
+const CHASSIS = ['CreateInboxAndOutbox1700000000000', 'CreateProjectionRebuilds1700000050000'];
+const TABLES = ['account', 'inbox', 'migrations', 'outbox', 'projection_rebuilds', 'projection_versions'];
 const OWN = 'CreateAccount1700000100000';
 
 const opened = new Opened();
@@ -36,15 +37,21 @@ const tables = (): Promise<string[]> =>
 const migrations = [CreateAccount1700000100000];
 
 it("runs the chassis' migrations and then the service's, once", async () => {
-  expect(await pendingMigrations({ url: database.url, migrations })).toEqual([CHASSIS, OWN]);
-  expect(await migrate({ url: database.url, migrations })).toEqual({ applied: [CHASSIS, OWN], present: [] });
-  expect(await migrate({ url: database.url, migrations })).toEqual({ applied: [], present: [CHASSIS, OWN] });
-  expect(await tables()).toEqual(['account', 'inbox', 'migrations', 'outbox']);
+  expect(await pendingMigrations({ url: database.url, migrations })).toEqual([...CHASSIS, OWN]);
+  expect(await migrate({ url: database.url, migrations })).toEqual({
+    applied: [...CHASSIS, OWN],
+    present: [],
+  });
+  expect(await migrate({ url: database.url, migrations })).toEqual({
+    applied: [],
+    present: [...CHASSIS, OWN],
+  });
+  expect(await tables()).toEqual(TABLES);
 });
 
 it('lets concurrent runs wait for each other', async () => {
   const reports = await Promise.all([1, 2, 3].map(() => migrate({ url: database.url, migrations })));
-  expect(reports.map(({ applied }) => applied.length).toSorted()).toEqual([0, 0, 2]);
+  expect(reports.map(({ applied }) => applied.length).toSorted()).toEqual([0, 0, 3]);
 });
 
 it('says which migration failed, and keeps those before it', async () => {
@@ -57,7 +64,7 @@ it('says which migration failed, and keeps those before it', async () => {
   const run = migrate({ url: database.url, migrations: [...migrations, Broken1700000200000] });
   await expect(run).rejects.toThrow(MigrationFailedError);
   await expect(run).rejects.toThrow(/Migration Broken1700000200000 failed .*division by zero/);
-  expect(await tables()).toEqual(['account', 'inbox', 'migrations', 'outbox']);
+  expect(await tables()).toEqual(TABLES);
 });
 
 it('says at start what is missing', async () => {
@@ -74,5 +81,5 @@ it('is loaded by Node from its sources, without a compiler', async () => {
     new URL('./fixtures/migrate-from-source.ts', import.meta.url).pathname,
     database.url,
   ]);
-  expect(JSON.parse(stdout)).toEqual({ applied: [CHASSIS, OWN], present: [] });
+  expect(JSON.parse(stdout)).toEqual({ applied: [...CHASSIS, OWN], present: [] });
 });

@@ -1,3 +1,4 @@
+import { streamReader } from '@flotilla/messaging';
 import { HealthModule } from '@flotilla/observability/nest';
 import {
   Outbox,
@@ -18,6 +19,7 @@ import {
 } from '@nestjs/common';
 import { ModuleRef, ModulesContainer } from '@nestjs/core';
 import { CommandBus, EventBus, EventPublisher, QueryBus, UnhandledExceptionBus } from '@nestjs/cqrs';
+import { DataSource } from 'typeorm';
 import { CallPolicies } from './cqrs/call-policies.ts';
 import type { ChassisConfig } from './config/chassis-settings.ts';
 import { onConfigChange } from './config/dynamic-values.ts';
@@ -37,6 +39,10 @@ import { Jobs } from './jobs.ts';
 import { OperatorCommands } from './operator-commands.ts';
 import { OutboxReconciliation } from './outbox-reconciliation.ts';
 import { OutgoingMessages } from './outgoing.ts';
+import { Projections } from './projections/projections.ts';
+import { HistoryClient, HistoryServer } from './projections/rebuild/history.ts';
+import { RebuildCommands } from './projections/rebuild/rebuild-commands.ts';
+import { Rebuilds } from './projections/rebuild/rebuilds.ts';
 import { SagaHost } from './sagas/saga-host.ts';
 import { SagaInbox } from './sagas/saga-inbox.ts';
 import { Sagas } from './sagas/sagas.ts';
@@ -90,7 +96,7 @@ export class ChassisModule {
         UnhandledExceptionBus,
         Jobs,
         PolicyRegistry,
-        ...(manifest.database ? [Sagas] : []),
+        ...(manifest.database ? [Sagas, Projections] : []),
       ],
     };
   }
@@ -176,8 +182,16 @@ function buses({ spec, config, clock, broker, metrics }: ServiceParts): Provider
         queries: QueryBus,
         sagaHost: SagaHost | undefined,
         schedules: ScheduleHost,
-      ) => new CqrsBootstrap(manifest, handlers, commands, queries, sagaHost, schedules),
-      inject: [HandlerRegistry, CommandBus, QueryBus, { token: SagaHost, optional: true }, ScheduleHost],
+        projections: Projections | undefined,
+      ) => new CqrsBootstrap(manifest, handlers, commands, queries, sagaHost, schedules, projections),
+      inject: [
+        HandlerRegistry,
+        CommandBus,
+        QueryBus,
+        { token: SagaHost, optional: true },
+        ScheduleHost,
+        { token: Projections, optional: true },
+      ],
     },
   ];
 }
@@ -264,9 +278,16 @@ function schedules({ spec, config, broker, clock, metrics }: ServiceParts): Fact
   };
 }
 
-function durable({ spec, config, broker, connection }: ServiceParts): FactoryProvider[] {
+function durable(parts: ServiceParts): FactoryProvider[] {
+  const { spec, config, broker, connection } = parts;
   return [
     ...(connection ? [reconciliation(connection, config)] : []),
+    ...(connection && (spec.projections ?? []).length > 0 ? rebuilding(parts, connection) : []),
+    {
+      provide: Projections,
+      useFactory: (unitOfWork: UnitOfWork) => new Projections(spec.projections ?? [], unitOfWork),
+      inject: [UnitOfWork],
+    },
     {
       provide: DurableConsumers,
       useFactory: (
@@ -276,8 +297,9 @@ function durable({ spec, config, broker, connection }: ServiceParts): FactoryPro
         outgoing: OutgoingMessages,
         handling: Handling,
         inbox: SagaInbox,
+        projections: Projections,
       ) =>
-        new DurableConsumers(broker, commands, handlers, unitOfWork, outgoing, handling, inbox, {
+        new DurableConsumers(broker, commands, handlers, unitOfWork, outgoing, handling, inbox, projections, {
           manifest: spec.manifest,
           consume: {
             get maxInFlight() {
@@ -288,13 +310,52 @@ function durable({ spec, config, broker, connection }: ServiceParts): FactoryPro
             isOutage,
           },
         }),
-      inject: [CommandProcessor, HandlerRegistry, UnitOfWork, OutgoingMessages, Handling, SagaInbox],
+      inject: [
+        CommandProcessor,
+        HandlerRegistry,
+        UnitOfWork,
+        OutgoingMessages,
+        Handling,
+        SagaInbox,
+        Projections,
+      ],
+    },
+    {
+      provide: HistoryServer,
+      useFactory: (unitOfWork: UnitOfWork, outgoing: OutgoingMessages, handling: Handling) =>
+        new HistoryServer(spec.manifest.name, broker, unitOfWork, outgoing, handling),
+      inject: [UnitOfWork, OutgoingMessages, Handling],
     },
     {
       provide: OperatorCommands,
       useFactory: (host: SagaHost, unitOfWork: UnitOfWork, outgoing: OutgoingMessages, handling: Handling) =>
         new OperatorCommands(spec.manifest.name, broker, host, unitOfWork, outgoing, handling),
       inject: [SagaHost, UnitOfWork, OutgoingMessages, Handling],
+    },
+  ];
+}
+
+function rebuilding({ spec, broker, clock }: ServiceParts, connection: NatsConnection): FactoryProvider[] {
+  const { name } = spec.manifest;
+  return [
+    {
+      provide: Rebuilds,
+      useFactory: (dataSource: DataSource, jobs: Jobs) =>
+        new Rebuilds({
+          projections: spec.projections ?? [],
+          dataSource,
+          streams: streamReader(connection),
+          history: new HistoryClient(name, broker, clock),
+          jobs,
+          clock,
+        }),
+      inject: [DataSource, Jobs],
+    },
+    {
+      provide: RebuildCommands,
+      useFactory: (rebuilds: Rebuilds, outgoing: OutgoingMessages, handling: Handling) =>
+        new RebuildCommands(name, broker, rebuilds, outgoing, handling),
+      inject: [Rebuilds, OutgoingMessages, Handling],
     },
   ];
 }
@@ -327,6 +388,8 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
       consumers: DurableConsumers | undefined,
       sagaHost: SagaHost | undefined,
       operators: OperatorCommands | undefined,
+      history: HistoryServer | undefined,
+      rebuilds: RebuildCommands | undefined,
       database: PersistenceRuntime | undefined,
     ) =>
       new ServiceRuntime({
@@ -345,7 +408,11 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
         },
         consumers,
         sagas: sagaHost,
-        operators: (spec.sagas ?? []).length > 0 ? operators : undefined,
+        operators: [
+          (spec.sagas ?? []).length > 0 ? operators : undefined,
+          manifest.publishes.length > 0 ? history : undefined,
+          rebuilds,
+        ].filter((each) => each !== undefined),
         flush: async (withinMs) => (await database?.flush(withinMs)) ?? true,
       }),
     inject: [
@@ -355,6 +422,8 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
       optional(DurableConsumers),
       optional(SagaHost),
       optional(OperatorCommands),
+      optional(HistoryServer),
+      optional(RebuildCommands),
       optional(PersistenceRuntime),
     ],
   };

@@ -6,6 +6,7 @@ import { MODULE_METADATA } from '@nestjs/common/constants.js';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { EntityTarget, MigrationInterface, ObjectLiteral } from 'typeorm';
 import type { CallPolicySpec } from './cqrs/call-policies.options.ts';
+import type { Projection } from './projections/projection.ts';
 import type { ScheduleSpec } from './schedules/schedule.options.ts';
 
 /** A saga of a service: injected, because its limits may come from the configuration. */
@@ -30,6 +31,8 @@ export interface ServiceSpec {
    * `ownerPolicy('inventory', {...})`. `CALL_POLICIES` overrides their numbers.
    */
   readonly callPolicies?: readonly CallPolicySpec[];
+  /** Its views of others' events; each takes the events of the reaction that has its name. */
+  readonly projections?: readonly Projection[];
   /** What runs at certain times, by name; each has a class with `@Schedule('name')` among the providers. */
   readonly schedules?: Readonly<Record<string, ScheduleSpec>>;
   /** Adds to the HTTP server what has to be there before the routes: plugins, documentation. */

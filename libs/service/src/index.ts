@@ -22,6 +22,31 @@ export {
 // Its handlers
 export { currentDeadline, currentSignal } from './deadline.ts';
 export { Independent, Locks, OutsideUnitOfWork, Reaction, Schedule, type LockNames } from './decorators.ts';
+export {
+  defineProjection,
+  on,
+  viewOf,
+  type Projecting,
+  type Projection,
+  type ProjectionSpec,
+} from './projections/projection.ts';
+export {
+  greatest,
+  key,
+  newest,
+  once,
+  version,
+  viewTable,
+  type ColumnType,
+  type MergeRule,
+  type ViewColumn,
+  type ViewColumns,
+  type ViewRow,
+  type ViewTable,
+} from './projections/view-table.ts';
+export { Projections } from './projections/projections.ts';
+export type { ViewRows } from './projections/view-rows.ts';
+export { ViewWaits, type ViewWaitsOptions, type Wanted } from './projections/view-waits.ts';
 export { withMessageId } from './outgoing.ts';
 export { wasReplayed } from './cqrs/remote-calls.ts';
 export { Sagas, type Cancellation, type Signalled } from './sagas/sagas.ts';
@@ -58,3 +83,4 @@ export {
   UncleanStopError,
   UnlistedMessageError,
 } from './service.errors.ts';
+export { ProjectionDefinitionError } from './projections/projections.errors.ts';

@@ -10,7 +10,6 @@ import { Logger } from '@nestjs/common';
 import type { DurableConsumers } from './inbound/durable-consumers.ts';
 import type { RequestServer } from './inbound/request-server.ts';
 import type { Jobs } from './jobs.ts';
-import type { OperatorCommands } from './operator-commands.ts';
 import type { SagaHost } from './sagas/saga-host.ts';
 import type { ScheduleHost } from './schedules/schedule-host.ts';
 
@@ -23,7 +22,8 @@ export interface ServiceRuntimeParts {
   /** Absent for a service without a database: it has nothing in which to remember what it handled. */
   readonly consumers: DurableConsumers | undefined;
   readonly sagas: SagaHost | undefined;
-  readonly operators: OperatorCommands | undefined;
+  /** What answers operators, and services that build something again. */
+  readonly operators: readonly { start(): Promise<Stoppable> }[];
   readonly jobs: Jobs;
   readonly schedules: ScheduleHost;
   readonly limits: RuntimeLimits;
@@ -62,7 +62,7 @@ export class ServiceRuntime {
     // Answering comes first: what the consumers cause may ask this very service.
     const servings = await requests.start(manifest.answers);
     this.#inbound.push(...servings);
-    if (operators) this.#inbound.push(await operators.start());
+    for (const each of operators) this.#inbound.push(await each.start());
     const consumptions = (await consumers?.start()) ?? [];
     this.#inbound.push(...consumptions);
     const limit = (maxInFlight: number): void => {

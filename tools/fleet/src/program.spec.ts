@@ -24,6 +24,7 @@ describe('the fleet command', () => {
           'schedule',
           'serve',
           'status',
+          'tracking',
           'up',
         ],
         'verify',

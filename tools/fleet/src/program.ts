@@ -12,6 +12,7 @@ import { addSaga } from './commands/saga.ts';
 import { addSchedule } from './commands/schedule.ts';
 import { addServe } from './commands/serve.ts';
 import { addStatus } from './commands/status.ts';
+import { addTracking } from './commands/tracking.ts';
 import { addUp } from './commands/up.ts';
 import { addVerify } from './commands/verify.ts';
 import type { CommandContext } from './commands/shared.ts';
@@ -24,7 +25,7 @@ export function buildProgram(context: CommandContext): Command {
     .exitOverride();
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
-    ...[addImport, addVerify, addSaga, addDlq, addConfig, addSchedule],
+    ...[addImport, addVerify, addSaga, addDlq, addTracking, addConfig, addSchedule],
     ...[addMigrate, addProvision, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);

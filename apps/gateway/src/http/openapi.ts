@@ -122,6 +122,7 @@ function responsesOf({ status, answer, access, body, problems = [] }: Route): Js
   const responses: Json = {
     [status]: {
       description: answer.description,
+      ...(answer.headers && { headers: headersOf(answer.headers) }),
       content: { [type]: { schema: answer.schema ? schemaOf(answer.schema, 'output') : {} } },
     },
   };
@@ -132,6 +133,12 @@ function responsesOf({ status, answer, access, body, problems = [] }: Route): Js
     };
   }
   return responses;
+}
+
+function headersOf(headers: Readonly<Record<string, string>>): Json {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, description]) => [name, { description, schema: { type: 'string' } }]),
+  );
 }
 
 function parametersOf(place: 'path' | 'query' | 'header', schema: z.ZodObject | undefined): Json[] {

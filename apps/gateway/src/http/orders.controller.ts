@@ -10,6 +10,7 @@ import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import { callerOf, requireScope, visibleCustomer } from '../auth/caller.ts';
+import { atLeastOf, noteWrite } from './consistency.ts';
 import { commandIdOf } from './idempotency.ts';
 import { Placement } from './placement.ts';
 import { read } from './read-request.ts';
@@ -41,16 +42,20 @@ export class OrdersController {
     const orderId = deterministicId('order', commandId);
     const placed = await this.placement.place(toPlacement(orderId, customerId, body), commandId);
     void reply.header('location', `/v1/orders/${placed.orderId}`);
+    noteWrite(reply, placed);
     return placed;
   }
 
   @Serves(routes.listOrders)
   async list(@Req() request: FastifyRequest): Promise<z.output<typeof orderList>> {
     const { customerId, ...filter } = read('query', routes.listOrders.query, request.query);
+    const atLeast = atLeastOf(request);
     const visible = visibleCustomer(callerOf(request));
     // Asking for another's orders without the scope finds none, like asking for one of them.
     if (visible !== undefined && customerId !== undefined && customerId !== visible) return { orders: [] };
-    const page = await this.queries.execute(new ListOrders({ ...filter, customerId: customerId ?? visible }));
+    const page = await this.queries.execute(
+      new ListOrders({ ...filter, customerId: customerId ?? visible, atLeast }),
+    );
     return { ...page, orders: page.orders.map(toSummary) };
   }
 
@@ -60,6 +65,7 @@ export class OrdersController {
     const { lines, timeline, returns, ...rest } = await this.orders.find(
       id,
       visibleCustomer(callerOf(request)),
+      atLeastOf(request),
     );
     return {
       ...toSummary(rest),
@@ -76,24 +82,28 @@ export class OrdersController {
   }
 
   @Serves(routes.cancelOrder)
-  async cancel(@Req() request: FastifyRequest) {
+  async cancel(@Req() request: FastifyRequest, @Res({ passthrough: true }) reply: FastifyReply) {
     const caller = callerOf(request);
     const { id: orderId } = read('path', routes.cancelOrder.params, request.params);
     const { reason } = read('body', routes.cancelOrder.body, request.body ?? undefined) ?? {};
     const commandId = commandIdOf(routes.cancelOrder, request, caller.subject);
     if (!caller.scopes.has('orders:place-for-any')) await this.orders.assertPlaced(orderId, caller.subject);
     const cancel = new CancelOrder({ orderId, ...(reason !== undefined && { reason }) });
-    return this.commands.execute(withMessageId(cancel, commandId));
+    const cancelled = await this.commands.execute(withMessageId(cancel, commandId));
+    noteWrite(reply, cancelled);
+    return cancelled;
   }
 
   @Serves(routes.reviewOrder)
-  async review(@Req() request: FastifyRequest) {
+  async review(@Req() request: FastifyRequest, @Res({ passthrough: true }) reply: FastifyReply) {
     const { subject } = callerOf(request);
     const { id: orderId } = read('path', routes.reviewOrder.params, request.params);
     const { decision } = read('body', routes.reviewOrder.body, request.body);
     const commandId = commandIdOf(routes.reviewOrder, request, subject);
     const review = new DecideReview({ orderId, decision, reviewer: subject });
-    return this.commands.execute(withMessageId(review, commandId));
+    const reviewed = await this.commands.execute(withMessageId(review, commandId));
+    noteWrite(reply, reviewed);
+    return reviewed;
   }
 
   @Serves(routes.orderNotifications)

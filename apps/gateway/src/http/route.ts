@@ -9,6 +9,8 @@ export interface RouteAnswer {
   readonly schema?: z.ZodType;
   /** Default `application/json`. */
   readonly contentType?: string;
+  /** Headers that the answer has, and what each says. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** One route of the API: what it takes, who may use it, what it answers. The OpenAPI document is made of these. */

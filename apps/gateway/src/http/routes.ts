@@ -5,6 +5,10 @@ import type { Route } from './route.ts';
 
 const route = <const R extends Route>(each: R): R => each;
 
+const written = {
+  'Flotilla-Consistency-Token': 'Names what was written: send it in Flotilla-At-Least to read no older state',
+} as const;
+
 /** Every route of the API, in the order in which the documentation shows them. */
 export const routes = {
   placeOrder: route({
@@ -16,7 +20,11 @@ export const routes = {
     body: orders.placeOrderBody,
     idempotencyKey: true,
     status: 202,
-    answer: { description: 'Accepted; follow it at Location', schema: orders.acceptedOrder },
+    answer: {
+      description: 'Accepted; follow it at Location',
+      schema: orders.acceptedOrder,
+      headers: written,
+    },
     problems: [409, 422],
   }),
   listOrders: route({
@@ -26,6 +34,7 @@ export const routes = {
     tag: 'orders',
     access: 'orders:read',
     query: orders.listOrdersQuery,
+    headers: orders.readHeaders,
     status: 200,
     answer: { description: 'A page of orders', schema: orders.orderList },
   }),
@@ -36,6 +45,7 @@ export const routes = {
     tag: 'orders',
     access: 'orders:read',
     params: orders.orderParams,
+    headers: orders.readHeaders,
     status: 200,
     answer: { description: 'The order', schema: orders.order },
     problems: [404],
@@ -62,7 +72,11 @@ export const routes = {
     body: orders.cancelOrderBody,
     idempotencyKey: true,
     status: 202,
-    answer: { description: 'Accepted; it is cancelled when all is undone', schema: orders.acceptedOrder },
+    answer: {
+      description: 'Accepted; it is cancelled when all is undone',
+      schema: orders.acceptedOrder,
+      headers: written,
+    },
     problems: [404, 409, 422],
   }),
   reviewOrder: route({
@@ -75,7 +89,7 @@ export const routes = {
     body: orders.reviewOrderBody,
     idempotencyKey: true,
     status: 202,
-    answer: { description: 'The decision is noted', schema: orders.reviewedOrder },
+    answer: { description: 'The decision is noted', schema: orders.reviewedOrder, headers: written },
     problems: [404, 409, 422],
   }),
   requestReturn: route({

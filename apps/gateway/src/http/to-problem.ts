@@ -63,8 +63,18 @@ export function toProblem(error: unknown): HttpProblem {
 }
 
 function toRefusal({ code, message, data }: BusinessError): HttpProblem {
+  if (code === 'NotCaughtUp') return notCaughtUp(data);
   const known = refusals[code] ?? { status: 422, code: 'refused' };
   return new HttpProblem(known.status, known.code, message, { data });
+}
+
+function notCaughtUp(data: unknown): HttpProblem {
+  return new HttpProblem(
+    503,
+    'not-caught-up',
+    'What Flotilla-At-Least asks for is written, but not to be seen yet; try again, or leave the header out to see what there is',
+    { data, headers: { 'retry-after': '1' } },
+  );
 }
 
 function toRemoteFailure({ remoteCode, retry }: RemoteFailureError): HttpProblem {

@@ -1,6 +1,6 @@
 import { FindOrder } from '@flotilla/contracts-orders';
 import type { ReplyOf } from '@flotilla/contracts-protocol';
-import { GetOrder, GetTimeline, type OrderView } from '@flotilla/contracts-tracking';
+import { GetOrder, GetTimeline, type OrderVersion, type OrderView } from '@flotilla/contracts-tracking';
 import type { Clock } from '@flotilla/kernel';
 import { CLOCK } from '@flotilla/service';
 import { Inject, Injectable } from '@nestjs/common';
@@ -22,9 +22,14 @@ export class TrackedOrders {
     @Inject(CLOCK) private readonly clock: Clock,
   ) {}
 
-  find(orderId: string, customerId: string | undefined): Promise<OrderView> {
+  /** The order, at least as new as the versions of it and of others that `atLeast` names. */
+  find(
+    orderId: string,
+    customerId: string | undefined,
+    atLeast?: readonly OrderVersion[],
+  ): Promise<OrderView> {
     return this.#onceTracked(orderId, customerId, () =>
-      this.queries.execute(new GetOrder({ orderId, customerId })),
+      this.queries.execute(new GetOrder({ orderId, customerId, ...(atLeast && { atLeast: [...atLeast] }) })),
     );
   }
 

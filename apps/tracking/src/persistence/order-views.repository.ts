@@ -8,28 +8,11 @@ import type { Cursor } from '../domain/cursor.ts';
 /** An order without what only its own page shows. */
 export type OrderSummary = Omit<OrderView, 'lines' | 'timeline' | 'returns'>;
 
-/** What an event adds to an order's view. */
-export interface OrderStep {
-  readonly orderId: string;
-  readonly customerId: string;
+/** A version of an order that somebody wants to see, of that customer if one is given. */
+export interface WantedOrder {
+  readonly id: string;
   readonly version: number;
-  readonly at: string;
-  readonly event: string;
-  readonly status: OrderStatus;
-  readonly detail: string | undefined;
-  readonly rejectionReason: string | undefined;
-  readonly trackingNumber: string | undefined;
-}
-
-export type PlacedDetails = Pick<OrderView, 'reference' | 'lines' | 'total' | 'shipTo'>;
-
-export interface PaymentEntry {
-  readonly orderId: string;
-  /** What makes the entry one: its kind, and its own key where there are several of it. */
-  readonly entry: string;
-  readonly kind: 'authorised' | 'captured' | 'refunded';
-  readonly amountMinor: number;
-  readonly currency: string;
+  readonly customerId: string | undefined;
 }
 
 interface ViewRow {
@@ -70,62 +53,10 @@ const payments = `
     FROM payment_entries e WHERE e.order_id = v.order_id
   ) p ON true`;
 
-/** The read side's tables. */
+/** Reads the views. */
 @Injectable()
 export class OrderViewsRepository {
   constructor(private readonly unitOfWork: UnitOfWork) {}
-
-  /** Adds a step to an order's timeline and, if it is the newest known, to its view. */
-  async add(step: OrderStep, placed?: PlacedDetails): Promise<void> {
-    await this.unitOfWork.query(
-      `WITH entry AS (
-         INSERT INTO timeline_entries (order_id, position, at, event, status, detail)
-         VALUES ($1, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
-       )
-       INSERT INTO order_views AS known
-         (order_id, customer_id, version, updated_at, status, rejection_reason, tracking_number,
-          reference, lines, total_minor, currency, ship_to, placed_at)
-       VALUES ($1, $2, $3, $4, $6, $8, $9, $10, $11, $12, $13, $14, $15)
-       ON CONFLICT (order_id) DO UPDATE SET
-         status = CASE WHEN known.version < excluded.version THEN excluded.status ELSE known.status END,
-         updated_at = greatest(known.updated_at, excluded.updated_at),
-         version = greatest(known.version, excluded.version),
-         rejection_reason = coalesce(excluded.rejection_reason, known.rejection_reason),
-         tracking_number = coalesce(excluded.tracking_number, known.tracking_number),
-         reference = coalesce(excluded.reference, known.reference),
-         lines = coalesce(excluded.lines, known.lines),
-         total_minor = coalesce(excluded.total_minor, known.total_minor),
-         currency = coalesce(excluded.currency, known.currency),
-         ship_to = coalesce(excluded.ship_to, known.ship_to),
-         placed_at = coalesce(excluded.placed_at, known.placed_at)`,
-      [
-        step.orderId,
-        step.customerId,
-        step.version,
-        step.at,
-        step.event,
-        step.status,
-        step.detail ?? null,
-        step.rejectionReason ?? null,
-        step.trackingNumber ?? null,
-        placed?.reference ?? null,
-        placed ? JSON.stringify(placed.lines) : null,
-        placed?.total.amountMinor ?? null,
-        placed?.total.currency ?? null,
-        placed ? JSON.stringify(placed.shipTo) : null,
-        placed ? step.at : null,
-      ],
-    );
-  }
-
-  /** Adds a payment's entry, once. */
-  async addPayment({ orderId, entry, kind, amountMinor, currency }: PaymentEntry): Promise<void> {
-    await this.unitOfWork.query(
-      `INSERT INTO payment_entries (order_id, entry, kind, amount_minor, currency)
-       VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
-      [orderId, entry, kind, amountMinor, currency],
-    );
-  }
 
   /** One order with lines and timeline; only the given customer's, if one is given. */
   async find(orderId: string, customerId?: string): Promise<OrderView | undefined> {
@@ -143,6 +74,25 @@ export class OrderViewsRepository {
     if (!row) return undefined;
     const timeline = row.timeline.map((entry) => toEntry({ ...entry, at: new Date(entry.at) }));
     return { ...toSummary(row), lines: row.lines, timeline: contiguous(timeline) };
+  }
+
+  /** Whether the views have those versions of the orders, and all before them. */
+  async reached(wanted: readonly WantedOrder[]): Promise<boolean[]> {
+    const rows = await this.unitOfWork.query<{ index: number }>(
+      `SELECT w.index
+       FROM json_to_recordset($1::json) AS w (index integer, id uuid, version bigint, customer text)
+       JOIN order_views v ON v.order_id = w.id AND v.version >= w.version
+                         AND (w.customer IS NULL OR v.customer_id = w.customer)
+       WHERE (SELECT count(*) FROM timeline_entries t
+              WHERE t.order_id = w.id AND t.position <= w.version) = w.version`,
+      [
+        JSON.stringify(
+          wanted.map(({ id, version, customerId }, index) => ({ index, id, version, customer: customerId })),
+        ),
+      ],
+    );
+    const reached = new Set(rows.map(({ index }) => index));
+    return wanted.map((_, index) => reached.has(index));
   }
 
   /** A page of orders, the newest first. */

@@ -5,6 +5,8 @@ import { z } from 'zod';
 import { orderStatus, returnStatus } from './order.ts';
 
 const orderId = z.uuid();
+/** The version of the order after the command, for readers that want to see no older one. */
+const orderVersion = z.int().positive().optional();
 const byOrder = (payload: { orderId: string }): string => payload.orderId;
 
 /** Places an order. It is priced from the catalogue as the orders service knows it, or at the agreed prices. */
@@ -36,7 +38,7 @@ export class PlaceOrder extends defineCommand({
     /** The caller's own number for it, for example an invoice number. */
     reference: z.string().max(100).optional(),
   }),
-  reply: z.object({ orderId, status: orderStatus }),
+  reply: z.object({ orderId, status: orderStatus, version: orderVersion }),
   errors: {
     UnknownProduct: z.object({ skus: z.array(z.string()) }),
     /** All lines of one order are in one currency. */
@@ -55,7 +57,7 @@ export class CancelOrder extends defineCommand({
   name: 'CancelOrder',
   version: 1,
   payload: z.object({ orderId, reason: z.string().max(200).default('customer request') }),
-  reply: z.object({ orderId, status: orderStatus }),
+  reply: z.object({ orderId, status: orderStatus, version: orderVersion }),
   errors: {
     OrderNotFound: z.object({ orderId }),
     NotCancellable: z.object({ status: orderStatus, why: z.string() }),
@@ -73,7 +75,7 @@ export class DecideReview extends defineCommand({
     decision: z.enum(['approve', 'reject']),
     reviewer: z.string().min(1).max(100),
   }),
-  reply: z.object({ orderId, decision: z.enum(['approve', 'reject']) }),
+  reply: z.object({ orderId, decision: z.enum(['approve', 'reject']), version: orderVersion }),
   errors: {
     OrderNotFound: z.object({ orderId }),
     NotAwaitingReview: z.object({ status: orderStatus }),

@@ -17,6 +17,11 @@ export interface EventReaction {
    * handler is written so that a late event does no harm.
    */
   readonly ordered?: boolean;
+  /**
+   * Lets the service read the whole history of these events, from their owners' streams and outboxes, to build what it
+   * made of them again. Default false.
+   */
+  readonly replayable?: boolean;
 }
 
 export interface ServiceManifestSpec {

@@ -1,4 +1,4 @@
-export { GetOrder, GetTimeline, ListOrders } from './queries.ts';
+export { GetOrder, GetTimeline, ListOrders, type OrderVersion } from './queries.ts';
 export {
   orderView,
   returnView,

@@ -1,6 +1,7 @@
 import type { ServiceManifest } from '@flotilla/contracts-protocol';
 import type { OnApplicationBootstrap } from '@nestjs/common';
 import type { CommandBus, QueryBus } from '@nestjs/cqrs';
+import type { Projections } from '../projections/projections.ts';
 import type { SagaHost } from '../sagas/saga-host.ts';
 import type { ScheduleHost } from '../schedules/schedule-host.ts';
 import { ManifestMismatchError } from '../service.errors.ts';
@@ -14,6 +15,7 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
   readonly #queries: QueryBus;
   readonly #sagas: SagaHost | undefined;
   readonly #schedules: ScheduleHost;
+  readonly #projections: Projections | undefined;
 
   constructor(
     manifest: ServiceManifest,
@@ -22,6 +24,7 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
     queries: QueryBus,
     sagas: SagaHost | undefined,
     schedules: ScheduleHost,
+    projections: Projections | undefined,
   ) {
     this.#manifest = manifest;
     this.#handlers = handlers;
@@ -29,14 +32,20 @@ export class CqrsBootstrap implements OnApplicationBootstrap {
     this.#queries = queries;
     this.#sagas = sagas;
     this.#schedules = schedules;
+    this.#projections = projections;
   }
 
   /** Throws {@link ManifestMismatchError} with everything that the manifest and the code say differently. */
   onApplicationBootstrap(): void {
     const problems = [
-      ...this.#handlers.explore(this.#manifest, this.#sagas?.reactions ?? new Set()),
+      ...this.#handlers.explore(
+        this.#manifest,
+        this.#sagas?.reactions ?? new Set(),
+        this.#projections?.reactions,
+      ),
       ...(this.#sagas?.mismatches(this.#manifest) ?? []),
       ...this.#schedules.explore(),
+      ...(this.#projections?.mismatches(this.#manifest) ?? []),
     ];
     if (problems.length > 0) throw new ManifestMismatchError(this.#manifest.name, problems);
     this.#commands.register(this.#handlers.commandHandlers);

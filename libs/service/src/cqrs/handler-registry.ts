@@ -46,10 +46,14 @@ export class HandlerRegistry {
   }
 
   /**
-   * Finds the handlers. `engineReactions` are the reactions that the saga engine serves. Returns everything that
-   * does not fit, a line each.
+   * Finds the handlers. `engineReactions` are the reactions that the saga engine serves, `projections` those of
+   * projections. Returns everything that does not fit, a line each.
    */
-  explore(manifest: ServiceManifest, engineReactions: ReadonlySet<string>): string[] {
+  explore(
+    manifest: ServiceManifest,
+    engineReactions: ReadonlySet<string>,
+    projections: ReadonlySet<string> = new Set(),
+  ): string[] {
     const problems: string[] = [];
     for (const wrapper of this.#providers()) {
       const type = wrapper.metatype as object;
@@ -60,7 +64,7 @@ export class HandlerRegistry {
       if (query) this.#addQuery(wrapper as InstanceWrapper<IQueryHandler>, query, problems);
       if (events) this.#addReaction(wrapper as InstanceWrapper<IEventHandler>, events, problems);
     }
-    this.#compare(manifest, engineReactions, problems);
+    this.#compare(manifest, engineReactions, projections, problems);
     return problems;
   }
 
@@ -158,7 +162,12 @@ export class HandlerRegistry {
     return { locks, outsideUnitOfWork, independent: isIndependent(wrapper.metatype as object) };
   }
 
-  #compare(manifest: ServiceManifest, engineReactions: ReadonlySet<string>, problems: string[]): void {
+  #compare(
+    manifest: ServiceManifest,
+    engineReactions: ReadonlySet<string>,
+    projections: ReadonlySet<string>,
+    problems: string[],
+  ): void {
     const answered = new Set(manifest.answers.map(({ contract }) => contract.type));
     for (const type of answered) {
       if (!this.commands.has(type) && !this.queries.has(type))
@@ -177,6 +186,13 @@ export class HandlerRegistry {
       if (engineReactions.has(name)) {
         if (registered)
           problems.push(`reacts.${name} goes to a saga: give its event handlers a reaction of their own`);
+        continue;
+      }
+      if (projections.has(name)) {
+        if (registered)
+          problems.push(
+            `reacts.${name} goes to a projection: give its event handlers a reaction of their own`,
+          );
         continue;
       }
       if (!registered) {

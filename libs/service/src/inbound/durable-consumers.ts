@@ -23,6 +23,7 @@ import { currentUnitOfWork, type InboxEntry, type UnitOfWork } from '@flotilla/p
 import { SpanKind } from '@opentelemetry/api';
 import type { HandlerRegistry, ReactionRegistration } from '../cqrs/handler-registry.ts';
 import { durableReply, type OutgoingMessages } from '../outgoing.ts';
+import type { Projections } from '../projections/projections.ts';
 import type { SagaInbox } from '../sagas/saga-inbox.ts';
 import type { CommandAnswer, CommandProcessor } from './command-processor.ts';
 import { aboutOrder, type Handling } from './handling.ts';
@@ -44,6 +45,7 @@ export class DurableConsumers {
   readonly #outgoing: OutgoingMessages;
   readonly #handling: Handling;
   readonly #sagas: SagaInbox | undefined;
+  readonly #projections: Projections | undefined;
   readonly #options: DurableConsumersOptions;
   #replies: Consumption | undefined;
 
@@ -55,6 +57,7 @@ export class DurableConsumers {
     outgoing: OutgoingMessages,
     handling: Handling,
     sagas: SagaInbox | undefined,
+    projections: Projections | undefined,
     options: DurableConsumersOptions,
   ) {
     this.#broker = broker;
@@ -64,6 +67,7 @@ export class DurableConsumers {
     this.#outgoing = outgoing;
     this.#handling = handling;
     this.#sagas = sagas;
+    this.#projections = projections;
     this.#options = options;
   }
 
@@ -176,13 +180,17 @@ export class DurableConsumers {
 
   #consumeEvents(reaction: string, owner: string, ordered: boolean): Promise<Consumption> {
     const name = reactionConsumer(this.#options.manifest.name, reaction);
-    const handle = this.#sagas?.reactions.has(reaction)
-      ? this.#sagaReaction(reaction, this.#sagas)
-      : this.#handlerReaction(reaction);
+    const handle = this.#handlerOf(reaction);
     const options = { ...this.#options.consume, ordered };
     return this.#broker.consume({ stream: eventStream(owner), name }, options, async ({ message }) => {
       await this.#handling.run(message, { handler: name, outcomeOf: duplicateOrOk }, () => handle(message));
     });
+  }
+
+  #handlerOf(reaction: string): HandleEvent {
+    if (this.#sagas?.reactions.has(reaction)) return this.#sagaReaction(reaction, this.#sagas);
+    if (this.#projections?.reactions.has(reaction)) return this.#projections.handlerOf(reaction);
+    return this.#handlerReaction(reaction);
   }
 
   #sagaReaction(reaction: string, sagas: SagaInbox): HandleEvent {
@@ -237,11 +245,11 @@ export class DurableConsumers {
 /** A saga touches its instance and its business object, and nothing of another's. */
 const SAGA_UNIT = { independent: true };
 
-interface Handled {
+export interface Handled {
   readonly duplicate: boolean;
 }
 
-type HandleEvent = (message: IncomingMessage) => Promise<Handled>;
+export type HandleEvent = (message: IncomingMessage) => Promise<Handled>;
 
 function duplicateOrOk({ duplicate }: Handled): string {
   return duplicate ? 'duplicate' : 'ok';

@@ -97,9 +97,27 @@ export const orderEventsHeaders = z.object({
     .describe('The id of the last event that was received: the stream goes on after it'),
 });
 
-export const reviewedOrder = z.object({ orderId: z.uuid(), decision: z.enum(['approve', 'reject']) });
+/** What a read may ask for. */
+export const readHeaders = z.object({
+  'flotilla-at-least': z
+    .string()
+    .optional()
+    .describe(
+      'Flotilla-Consistency-Token of earlier answers, comma-separated: the answer shows at least what they wrote. ' +
+        'It is waited for, 2 s at most; then 503 `not-caught-up`',
+    ),
+});
 
-export const acceptedOrder = z.object({ orderId: z.uuid(), status: orderStatus });
+/** Counts the order's changes; the answer's header Flotilla-Consistency-Token names it for readers. */
+const version = z.int().optional();
+
+export const reviewedOrder = z.object({
+  orderId: z.uuid(),
+  decision: z.enum(['approve', 'reject']),
+  version,
+});
+
+export const acceptedOrder = z.object({ orderId: z.uuid(), status: orderStatus, version });
 
 export const timelineEntry = z.object({
   position: z.int(),

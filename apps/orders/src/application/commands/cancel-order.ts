@@ -22,9 +22,9 @@ export class CancelOrderHandler implements ICommandHandler<CancelOrder> {
   async execute({ payload: { orderId, reason } }: CancelOrder): Promise<ReplyOf<CancelOrder>> {
     const order = await this.orders.find(orderId);
     if (!order) throw CancelOrder.failure('OrderNotFound', { orderId });
-    const { status } = order.state;
+    const { status, version } = order.state;
     // Asked twice, it is cancelled once, and the answer is the same.
-    if (status === 'cancelled') return { orderId, status };
+    if (status === 'cancelled') return { orderId, status, version };
     if (order.isTerminal) {
       throw CancelOrder.failure('NotCancellable', { status, why: `it is ${status}` });
     }
@@ -32,6 +32,8 @@ export class CancelOrderHandler implements ICommandHandler<CancelOrder> {
     if (!cancellation.accepted) {
       throw CancelOrder.failure('NotCancellable', { status, why: cancellation.why });
     }
-    return { orderId, status };
+    // With nothing to undo, the order is cancelled already, one version later.
+    const now = (await this.orders.find(orderId)) ?? order;
+    return { orderId, status, version: now.state.version };
   }
 }

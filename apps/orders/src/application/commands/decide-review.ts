@@ -29,6 +29,6 @@ export class DecideReviewHandler implements ICommandHandler<DecideReview> {
     this.events.publish(
       new OrderReviewed({ orderId, customerId, version, at: at.toISOString(), decision, reviewer }),
     );
-    return { orderId, decision };
+    return { orderId, decision, version };
   }
 }

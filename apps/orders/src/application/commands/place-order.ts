@@ -74,6 +74,6 @@ export class PlaceOrderHandler implements ICommandHandler<PlaceOrder> {
       shipTo,
       reviewAboveMinor: this.config.reviewAboveMinor,
     });
-    return { orderId, status: order.state.status };
+    return { orderId, status: order.state.status, version: order.state.version };
   }
 }

@@ -1,6 +1,7 @@
 import type { ReplyOf } from '@flotilla/contracts-protocol';
 import { GetOrder, type OrderView, type ReturnView } from '@flotilla/contracts-tracking';
 import { QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { OrderWaits } from '../order-waits.ts';
 import { OrderViewsRepository } from '../../persistence/order-views.repository.ts';
 import { ReturnViewsRepository } from '../../persistence/return-views.repository.ts';
 
@@ -8,10 +9,13 @@ import { ReturnViewsRepository } from '../../persistence/return-views.repository
 export class GetOrderHandler implements IQueryHandler<GetOrder> {
   constructor(
     private readonly views: OrderViewsRepository,
+    private readonly waits: OrderWaits,
     private readonly returns: ReturnViewsRepository,
   ) {}
 
-  async execute({ payload: { orderId, customerId } }: GetOrder): Promise<ReplyOf<GetOrder>> {
+  async execute({ payload: { orderId, customerId, atLeast } }: GetOrder): Promise<ReplyOf<GetOrder>> {
+    const waitedMs = await this.waits.behindAfterMs(atLeast, customerId);
+    if (waitedMs !== undefined) throw GetOrder.failure('NotCaughtUp', { waitedMs });
     const view = await this.views.find(orderId, customerId);
     if (!view) throw GetOrder.failure('OrderNotFound', { orderId });
     const returns = await this.returns.of(orderId);
