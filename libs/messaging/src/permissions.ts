@@ -70,6 +70,10 @@ export function permissionsOf(
   for (const { owner } of contractsOf(manifest.publishes)) writes.add(`evt.${owner}`);
   for (const { events } of Object.values(manifest.reacts))
     for (const { owner } of contractsOf(events)) reads.add(`evt.${owner}`);
+  for (const pattern of [...patterns.answers, ...patterns.calls])
+    for (const each of [writes, reads]) each.add(patternRequestSubject(patternRoute(pattern)));
+  for (const pattern of patterns.emits) writes.add(patternEventFilter(patternRoute(pattern)));
+  for (const pattern of patterns.reacts) reads.add(patternEventFilter(patternRoute(pattern)));
 
   const answered = new Set(contractsOf(manifest.answers).map(({ type }) => type));
   const published = new Set<string>([
