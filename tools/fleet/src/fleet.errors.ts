@@ -126,3 +126,18 @@ export class FleetKilledError extends FlotillaError {
     );
   }
 }
+
+/** Thrown when a document that follows from the code is not valid for its official parser. Code `DOCUMENT_INVALID`. */
+export class InvalidDocumentError extends FlotillaError {
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(
+      'DOCUMENT_INVALID',
+      `The documents made from the contracts are not valid:\n- ${problems.join('\n- ')}\n` +
+        'Write the schema that is named in another way; nothing was written.',
+      { retry: 'never' },
+    );
+    this.problems = problems;
+  }
+}

@@ -22,17 +22,22 @@ const nx = (target, parallel) => [
   '--nxBail=false',
 ];
 
+/**
+ * @param {...string} args
+ * @returns {readonly [string, ...string[]]}
+ */
+const fleet = (...args) => ['--conditions=@flotilla/source', 'tools/fleet/src/main.ts', ...args];
+
 /** @type {ReadonlyArray<{ name: string, argv: readonly [string, ...string[]] }>} */
 const STAGES = [
   { name: 'format', argv: ['node_modules/prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.'] },
+  { name: 'contracts', argv: fleet('contracts', 'check') },
+  { name: 'reference', argv: fleet('contracts', 'docs', '--check') },
   { name: 'lint', argv: nx('lint', 2) },
   { name: 'typecheck', argv: nx('typecheck', 2) },
   { name: 'build', argv: nx('build', 2) },
   { name: 'unit', argv: nx('test', 2) },
-  {
-    name: 'docs',
-    argv: ['--conditions=@flotilla/source', 'tools/fleet/src/main.ts', 'saga', 'diagram', '--check'],
-  },
+  { name: 'docs', argv: fleet('saga', 'diagram', '--check') },
   { name: 'integration', argv: nx('test-int', 1) },
   { name: 'e2e', argv: nx('e2e', 1) },
 ];

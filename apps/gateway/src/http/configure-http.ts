@@ -7,7 +7,6 @@ import { GatewayConfig } from '../gateway.config.ts';
 import { openApiDocument } from './openapi.ts';
 import { HttpProblem } from './problem.ts';
 
-const API_VERSION = '1.0.0';
 /** The callers that are counted; beyond them, those that were not seen for longest are forgotten. */
 const COUNTED_CALLERS = 10_000;
 
@@ -18,7 +17,7 @@ const json = /^application\/json\s*(;|$)/i;
 export async function configureHttp(app: NestFastifyApplication): Promise<void> {
   await limitRates(app);
   hardenHttp(app);
-  SwaggerModule.setup('docs', app, openApiDocument(API_VERSION), {
+  SwaggerModule.setup('docs', app, openApiDocument(), {
     jsonDocumentUrl: 'openapi.json',
     yamlDocumentUrl: 'openapi.yaml',
     customSiteTitle: 'Flotilla API',

@@ -5,6 +5,9 @@ import { PROBLEM_TYPE } from './problem.ts';
 import type { Route } from './route.ts';
 import { routes } from './routes.ts';
 
+/** The version of the HTTP API: its documents carry it. */
+export const API_VERSION = '1.0.0';
+
 type Json = Record<string, unknown>;
 
 const problemReasons: Readonly<Record<number, string>> = {
@@ -23,7 +26,7 @@ const problemReasons: Readonly<Record<number, string>> = {
 };
 
 /** The OpenAPI 3.1 document of the API, made from its routes. */
-export function openApiDocument(version: string): OpenAPIObject {
+export function openApiDocument(version: string = API_VERSION): OpenAPIObject {
   const paths: Record<string, Json> = {};
   for (const route of Object.values<Route>(routes)) {
     const path = (paths[route.path] ??= {});

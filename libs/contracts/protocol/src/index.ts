@@ -65,7 +65,7 @@ export {
   type PatternObject,
   type PatternUse,
 } from './patterns.ts';
-export { jsonSchemaOf, type ContractSchema } from './json-schema.ts';
+export { jsonSchemaOf, type ContractSchema, type SchemaDialect } from './json-schema.ts';
 export {
   contractsOf,
   defineService,
