@@ -447,6 +447,31 @@ describe('the caller’s deadline', () => {
     expect(metrics.calls).toEqual(['psp: retried', 'psp: no deadline', 'psp: failed']);
   });
 
+  it('ends each wait in the line at its own time, the earliest first', async () => {
+    const policy = createPolicy('psp', { timeoutMs: false, bulkhead: { maxConcurrent: 1, queue: 4 } });
+    const first = steered<string>();
+    const running = policy.execute(first.fn);
+    const ends: string[] = [];
+    const wait = (name: string, ms: number): Promise<unknown> =>
+      errorOf(policy.execute(down, inMs(ms))).then((error) => {
+        ends.push(`${name} ${error instanceof DeadlineExceededError ? 'late' : String(error)}`);
+      });
+    const waits = [wait('long', 90), wait('short', 30), wait('shorter', 20)];
+    const patient = policy.execute(async () => 'patient');
+    const queued = (): number => policy.state().queued;
+    await pass(19);
+    expect([ends, queued()]).toEqual([[], 4]);
+    await pass(1);
+    expect([[...ends], queued()]).toEqual([['shorter late'], 3]);
+    await pass(10);
+    expect([[...ends], queued()]).toEqual([['shorter late', 'short late'], 2]);
+    await pass(60);
+    expect([[...ends], queued()]).toEqual([['shorter late', 'short late', 'long late'], 1]);
+    first.resolve('done');
+    expect(await Promise.all([running, patient])).toEqual(['done', 'patient']);
+    await Promise.all(waits);
+  });
+
   it('ends the wait for a place, and frees the place in the line', async () => {
     const policy = createPolicy('psp', { bulkhead: { maxConcurrent: 1, queue: 1 } });
     const first = steered<string>();

@@ -9,12 +9,18 @@ import {
   timeout,
   TimeoutStrategy,
   type CircuitBreakerPolicy,
+  type IBreaker,
   type TimeoutPolicy,
 } from 'cockatiel';
 import { FlotillaError, systemClock, type Clock } from '@flotilla/kernel';
 import { Bulkhead } from './bulkhead.ts';
 import { retryDelayMs } from './jitter.ts';
-import { resolvePolicyOptions, type PolicyOptions, type ResolvedPolicyOptions } from './policy.options.ts';
+import {
+  resolvePolicyOptions,
+  type PolicyOptions,
+  type ResolvedBreakerOptions,
+  type ResolvedPolicyOptions,
+} from './policy.options.ts';
 import {
   BreakerOpenError,
   BulkheadFullError,
@@ -175,6 +181,8 @@ class CompletePolicy implements SinglePolicy {
   readonly #deadline: (() => number | undefined) | undefined;
   readonly #timeout: TimeoutPolicy | undefined;
   readonly #breaker: CircuitBreakerPolicy | undefined;
+  /** What the breaker counts with. */
+  readonly #rule: IBreaker | undefined;
   readonly #bulkhead: Bulkhead | undefined;
   readonly #listeners = new Set<(change: BreakerChange) => void>();
   #running = 0;
@@ -188,8 +196,14 @@ class CompletePolicy implements SinglePolicy {
     this.#random = dependencies.random ?? Math.random;
     this.#deadline = dependencies.deadline;
     this.#timeout = options.timeoutMs === false ? undefined : timeoutAfter(options.timeoutMs);
-    this.#breaker = options.breaker && this.#makeBreaker(options.breaker);
-    this.#bulkhead = options.bulkhead && new Bulkhead(options.bulkhead);
+    this.#rule = options.breaker && ruleOf(options.breaker);
+    this.#breaker = options.breaker && this.#rule && this.#makeBreaker(options.breaker, this.#rule);
+    this.#bulkhead =
+      options.bulkhead &&
+      new Bulkhead(options.bulkhead, {
+        clock: this.#clock,
+        late: () => new DeadlineExceededError(name, 0),
+      });
   }
 
   async execute<T>(
@@ -203,7 +217,7 @@ class CompletePolicy implements SinglePolicy {
       signal?.throwIfAborted();
       const call = { fn, signal, deadline };
       const working =
-        this.options.retry === undefined ? this.#limited(call, 1) : this.#retried(call, repeatable);
+        this.options.retry === undefined ? this.#attempted(call, 1) : this.#retried(call, repeatable);
       return await (signal === undefined ? working : orAborted(working, signal));
     } catch (error) {
       outcome = this.#outcomeOf(error, signal);
@@ -241,7 +255,7 @@ class CompletePolicy implements SinglePolicy {
     let lastMs: number | undefined;
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#limited(call, attempt);
+        return await this.#attempted(call, attempt);
       } catch (error) {
         const delayMs = this.#delayAfter(error, call, attempt, lastMs, repeatable);
         if (delayMs === undefined) throw error;
@@ -277,73 +291,87 @@ class CompletePolicy implements SinglePolicy {
     return delayMs;
   }
 
-  async #limited<T>(call: Call<T>, attempt: number): Promise<T> {
+  /** One attempt: a place in the bulkhead, then the breaker's leave, then the function. */
+  async #attempted<T>(call: Call<T>, number: number): Promise<T> {
     const bulkhead = this.#bulkhead;
-    if (bulkhead === undefined) return this.#guarded(call, attempt);
-    if (!bulkhead.tryEnter()) await this.#inLine(bulkhead, call);
+    const breaker = this.#breaker;
+    if (bulkhead?.tryEnter() === false) await this.#inLine(bulkhead, call);
+    this.#running += 1;
     try {
-      return await this.#guarded(call, attempt);
+      if (breaker === undefined) return await this.#called(call, number);
+      if (breaker.state !== CircuitState.Closed) return await this.#tried(breaker, call, number);
+      const result = await this.#called(call, number);
+      // The library's own way to tell a success costs more than all the rest.
+      this.#rule?.success(CircuitState.Closed);
+      return result;
+    } catch (thrown) {
+      const error = orCallerGone(thrown, call);
+      if (breaker?.state !== CircuitState.Closed) throw error;
+      return await breaker.execute(() => Promise.reject(error as Error));
     } finally {
-      bulkhead.leave();
+      this.#running -= 1;
+      bulkhead?.leave();
     }
   }
 
   async #inLine<T>(bulkhead: Bulkhead, { signal, deadline }: Call<T>): Promise<void> {
     if (bulkhead.full) throw new BulkheadFullError(this.name, bulkhead.maxConcurrent, bulkhead.queued);
-    const leftMs = deadline === undefined ? undefined : this.#leftMs(deadline);
-    await bulkhead.wait((leave) => {
-      const timer =
-        leftMs === undefined
-          ? undefined
-          : this.#clock.after(leftMs, () => leave(new DeadlineExceededError(this.name, 0)));
-      const aborted = (): void => leave(new CallerGone());
-      signal?.addEventListener('abort', aborted, { once: true });
-      return () => {
-        timer?.cancel();
-        signal?.removeEventListener('abort', aborted);
-      };
-    });
+    if (deadline !== undefined) this.#leftMs(deadline);
+    if (signal === undefined) return bulkhead.wait(deadline);
+    let aborted: (() => void) | undefined;
+    try {
+      await bulkhead.wait(deadline, (leave) => {
+        aborted = () => leave(new CallerGone());
+        signal.addEventListener('abort', aborted, { once: true });
+      });
+    } finally {
+      if (aborted !== undefined) signal.removeEventListener('abort', aborted);
+    }
   }
 
-  async #guarded<T>(call: Call<T>, attempt: number): Promise<T> {
-    const breaker = this.#breaker;
-    if (breaker === undefined) return this.#timed(call, attempt);
+  /** A call while the breaker is not closed: the trial, or refused. */
+  async #tried<T>(breaker: CircuitBreakerPolicy, call: Call<T>, number: number): Promise<T> {
     // The library lets others wait for the trial call; here they are refused like while it was open.
     if (breaker.state === CircuitState.HalfOpen) throw this.#openError();
     try {
-      return await breaker.execute(() => this.#timed(call, attempt), call.signal);
+      return await breaker.execute(async () => {
+        try {
+          return await this.#called(call, number);
+        } catch (error) {
+          throw orCallerGone(error, call);
+        }
+      }, call.signal);
     } catch (error) {
       throw error instanceof BrokenCircuitError ? this.#openError() : error;
     }
   }
 
-  async #timed<T>({ fn, signal, deadline }: Call<T>, number: number): Promise<T> {
+  #called<T>(call: Call<T>, number: number): Promise<T> {
+    const { fn, signal = neverAborted, deadline } = call;
     const leftMs = deadline === undefined ? Infinity : this.#leftMs(deadline);
-    this.#running += 1;
+    if (this.#timeout !== undefined) return this.#timed(call, number, leftMs, this.#timeout);
+    return fn(deadline === undefined ? { signal, number } : { signal, number, deadline });
+  }
+
+  async #timed<T>(
+    { fn, signal, deadline }: Call<T>,
+    number: number,
+    leftMs: number,
+    timeoutPolicy: TimeoutPolicy,
+  ): Promise<T> {
+    const limitMs = this.options.timeoutMs === false ? 0 : this.options.timeoutMs;
     let stopped: AbortSignal | undefined;
     try {
-      const attempt = deadline === undefined ? { number } : { number, deadline };
-      const limitMs = this.options.timeoutMs;
-      if (this.#timeout === undefined || limitMs === false) {
-        return await fn({ signal: signal ?? neverAborted, ...attempt });
-      }
-      const limit = leftMs < limitMs ? timeoutAfter(leftMs) : this.#timeout;
-      return await limit.execute((context) => {
+      return await (leftMs < limitMs ? timeoutAfter(leftMs) : timeoutPolicy).execute((context) => {
         stopped = context.signal;
-        return fn({ signal: context.signal, ...attempt });
+        return fn({ signal: context.signal, number, ...(deadline !== undefined && { deadline }) });
       }, signal);
     } catch (error) {
       // A function that heeds the signal may fail with an abort error of its own before the time-out is told.
-      if (signal?.aborted === true) throw new CallerGone();
-      if (stopped?.aborted === true) {
-        const cause = error instanceof TaskCancelledError ? undefined : error;
-        const limitMs = this.options.timeoutMs === false ? 0 : this.options.timeoutMs;
-        if (leftMs < limitMs) throw new DeadlineExceededError(this.name, leftMs, cause);
-        throw new PolicyTimeoutError(this.name, limitMs, cause);
-      }
-      throw error;
-    } finally {
-      this.#running -= 1;
+      if (signal?.aborted === true || stopped?.aborted !== true) throw error;
+      const cause = error instanceof TaskCancelledError ? undefined : error;
+      if (leftMs < limitMs) throw new DeadlineExceededError(this.name, leftMs, cause);
+      throw new PolicyTimeoutError(this.name, limitMs, cause);
     }
   }
 
@@ -378,23 +406,13 @@ class CompletePolicy implements SinglePolicy {
     return error instanceof DeadlineExceededError || this.#isFailure(error);
   }
 
-  #makeBreaker(options: NonNullable<ResolvedPolicyOptions['breaker']>): CircuitBreakerPolicy {
+  #makeBreaker(options: ResolvedBreakerOptions, rule: IBreaker): CircuitBreakerPolicy {
     const breaker: CircuitBreakerPolicy = circuitBreaker(
       // Nothing is known of a call whose caller left, or waited too short; a trial that ends so must not close the breaker.
       handleWhen((error) =>
         this.#tellsNothing(error) ? breaker.state === CircuitState.HalfOpen : this.#speaksAgainst(error),
       ),
-      {
-        halfOpenAfter: options.halfOpenAfterMs,
-        breaker:
-          options.trips === 'consecutive'
-            ? new ConsecutiveBreaker(options.consecutiveFailures)
-            : new CountBreaker({
-                threshold: options.threshold,
-                size: options.overCalls,
-                minimumNumberOfCalls: options.leastCalls,
-              }),
-      },
+      { halfOpenAfter: options.halfOpenAfterMs, breaker: rule },
     );
     let before: BreakerState = 'closed';
     let cause: unknown;
@@ -432,6 +450,20 @@ class CompletePolicy implements SinglePolicy {
 
 /** Inside the policy: the caller's signal aborted. The caller gets the signal's reason. */
 class CallerGone extends Error {}
+
+function ruleOf(options: ResolvedBreakerOptions): IBreaker {
+  return options.trips === 'consecutive'
+    ? new ConsecutiveBreaker(options.consecutiveFailures)
+    : new CountBreaker({
+        threshold: options.threshold,
+        size: options.overCalls,
+        minimumNumberOfCalls: options.leastCalls,
+      });
+}
+
+function orCallerGone<T>(error: unknown, { signal }: Call<T>): unknown {
+  return signal?.aborted === true ? new CallerGone() : error;
+}
 
 // The signal stays as it is after a success: a response whose body is read later is not cut off.
 function timeoutAfter(ms: number): TimeoutPolicy {
