@@ -48,13 +48,14 @@ function merge(current: MessageContext | undefined, patch: MessageContextPatch):
   const type = patch.type ?? current?.type;
   const orderId = patch.orderId ?? current?.orderId;
   const deadline = patch.deadline ?? current?.deadline;
-  return {
+  const merged: { -readonly [Field in keyof MessageContext]: MessageContext[Field] } = {
     correlationId: patch.correlationId ?? current?.correlationId ?? newId(),
-    ...(messageId !== undefined && { messageId }),
-    ...(type !== undefined && { type }),
-    ...(orderId !== undefined && { orderId }),
-    ...(deadline !== undefined && { deadline }),
   };
+  if (messageId !== undefined) merged.messageId = messageId;
+  if (type !== undefined) merged.type = type;
+  if (orderId !== undefined) merged.orderId = orderId;
+  if (deadline !== undefined) merged.deadline = deadline;
+  return merged;
 }
 
 /** The trace context of the running code. */
@@ -62,9 +63,15 @@ export function activeTrace(): Context {
   return frames.getStore()?.trace ?? ROOT_CONTEXT;
 }
 
-/** Runs `fn(argument)` in a trace context; the message context stays. */
-export function runWithTrace<A, T>(trace: Context, fn: (argument: A) => T, argument: A): T {
-  return frames.run({ trace, message: frames.getStore()?.message }, fn, argument);
+/** Runs `fn(argument)` in a trace context; the message context stays, but for what `patch` lays over it. */
+export function runWithTrace<A, T>(
+  trace: Context,
+  fn: (argument: A) => T,
+  argument: A,
+  patch?: MessageContextPatch,
+): T {
+  const current = frames.getStore()?.message;
+  return frames.run({ trace, message: patch === undefined ? current : merge(current, patch) }, fn, argument);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { currentContext, runWithContext } from './context.ts';
+import { currentContext } from './context.ts';
 import { traceHeaders, withSpan } from './tracing.ts';
 
 /** What work that is put off has to remember, so that it still belongs to what caused it. Plain JSON. */
@@ -17,7 +17,5 @@ export function currentOrigin(): Origin | undefined {
 /** Does later what an origin caused: in its correlation and, under a span of this name, in its trace. */
 export function continueFrom<T>(origin: Origin | undefined, spanName: string, fn: () => T): T {
   if (origin === undefined) return fn();
-  return runWithContext({ correlationId: origin.correlationId }, () =>
-    withSpan(spanName, { parent: origin }, fn),
-  );
+  return withSpan(spanName, { parent: origin, context: { correlationId: origin.correlationId } }, fn);
 }

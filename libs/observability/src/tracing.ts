@@ -13,7 +13,7 @@ import {
   type Tracer,
 } from '@opentelemetry/api';
 import { errorCode, errorMessage, randomHex } from '@flotilla/kernel';
-import { activeTrace, runWithTrace } from './context.ts';
+import { activeTrace, runWithContext, runWithTrace, type MessageContextPatch } from './context.ts';
 
 /** W3C trace context as it stands in message or HTTP headers; empty where there is none. */
 export interface TraceHeaders {
@@ -34,6 +34,8 @@ export interface SpanOptions {
    * without a valid `traceparent` start a new trace.
    */
   readonly parent?: IncomingTraceHeaders;
+  /** Laid over the message context for what runs in the span: as `runWithContext` around it, at half the cost. */
+  readonly context?: MessageContextPatch;
   /** Other traces that this work belongs to, such as the messages of one batch. */
   readonly links?: readonly IncomingTraceHeaders[];
   /** Errors that are an answer rather than a failure (a declared refusal): the span is not marked as failed. */
@@ -71,16 +73,18 @@ export function setRecording(next: Recording | undefined): void {
 export function withSpan<T>(name: string, options: SpanOptions, fn: (span: Span) => T): T {
   if (recording.tracer === undefined) {
     const active = options.parent === undefined ? trace.getSpan(activeTrace()) : undefined;
-    if (active !== undefined) return fn(active);
+    const patch = options.context;
+    if (active !== undefined)
+      return patch === undefined ? fn(active) : runWithContext(patch, () => fn(active));
     const context = unrecordedContext(options.parent);
-    return runWithTrace(context, fn, spanOf(context));
+    return runWithTrace(context, fn, spanOf(context), patch);
   }
 
   const { context, span } = startSpan(recording.tracer, name, options);
-  if (!span.isRecording()) return runWithTrace(context, fn, span);
+  if (!span.isRecording()) return runWithTrace(context, fn, span, options.context);
   let result: T;
   try {
-    result = runWithTrace(context, fn, span);
+    result = runWithTrace(context, fn, span, options.context);
   } catch (error) {
     endSpan(span, options, error);
     throw error;

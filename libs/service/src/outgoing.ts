@@ -8,6 +8,7 @@ import {
   type AnyMessage,
   type Contract,
   type Envelope,
+  type EnvelopeFields,
 } from '@flotilla/contracts-protocol';
 import { errorCode, errorMessage, newId, type Clock, type RetryAdvice } from '@flotilla/kernel';
 import type { IncomingMessage, OutgoingMessage, OutgoingReply } from '@flotilla/messaging';
@@ -39,6 +40,11 @@ export interface CommandRoute {
   readonly correlationId: string | undefined;
 }
 
+/** What is not the same for every kind of message that is sent. */
+interface OutgoingFields extends Pick<EnvelopeFields, 'deadline' | 'aggregateVersion' | 'replyTo'> {
+  readonly correlationId?: string | undefined;
+}
+
 /** Makes messages ready for the wire: envelope, subject, correlation, causation and trace from where it is called. */
 export class OutgoingMessages {
   readonly #service: string;
@@ -63,8 +69,8 @@ export class OutgoingMessages {
     const id = route?.id ?? identities.get(message) ?? newId();
     const key = keyOf(contract, message, route?.key ?? id);
     return this.#outgoing(message, contract, id, key, commandSubject(contract, key), {
-      ...(route && { replyTo: route.replyTo }),
-      ...(route?.correlationId !== undefined && { correlationId: route.correlationId }),
+      replyTo: route?.replyTo,
+      correlationId: route?.correlationId,
     });
   }
 
@@ -74,9 +80,7 @@ export class OutgoingMessages {
     const id = identities.get(message) ?? newId();
     const key = keyOf(contract, message, id);
     const aggregateVersion = contract.aggregateVersionOf?.(message.payload as never);
-    return this.#outgoing(message, contract, id, key, eventSubject(contract, key), {
-      ...(aggregateVersion !== undefined && { aggregateVersion }),
-    });
+    return this.#outgoing(message, contract, id, key, eventSubject(contract, key), { aggregateVersion });
   }
 
   /** The answer to a request or a durable command, as headers and body. */
@@ -87,6 +91,7 @@ export class OutgoingMessages {
     body: unknown,
     replayed = false,
   ): OutgoingReply {
+    const trace = traceHeaders();
     return {
       headers: encodeEnvelope({
         id,
@@ -98,7 +103,8 @@ export class OutgoingMessages {
         causationId: to.id,
         outcome,
         replayed,
-        ...traceHeaders(),
+        traceparent: trace.traceparent,
+        tracestate: trace.tracestate,
       }),
       // An absent answer is null on the wire: JSON has no undefined.
       body: JSON.stringify(body ?? null),
@@ -122,9 +128,10 @@ export class OutgoingMessages {
     id: string,
     key: string,
     subject: string,
-    more: Partial<Envelope>,
+    more: OutgoingFields,
   ): OutgoingMessage {
     const context = currentContext();
+    const trace = traceHeaders();
     return {
       id,
       subject,
@@ -135,10 +142,13 @@ export class OutgoingMessages {
         source: this.#service,
         time: new Date(this.#clock.now()).toISOString(),
         subject: key,
-        correlationId: context?.correlationId ?? id,
-        ...(context?.messageId !== undefined && { causationId: context.messageId }),
-        ...traceHeaders(),
-        ...more,
+        correlationId: more.correlationId ?? context?.correlationId ?? id,
+        causationId: context?.messageId,
+        deadline: more.deadline,
+        aggregateVersion: more.aggregateVersion,
+        replyTo: more.replyTo,
+        traceparent: trace.traceparent,
+        tracestate: trace.tracestate,
       }),
       body: JSON.stringify(message.payload),
     };

@@ -1,6 +1,6 @@
 import { envelopeHeader } from '@flotilla/contracts-protocol';
 import type { Broker, OutgoingMessage, PublishReceipt } from '@flotilla/messaging';
-import { messagingAttributes, runWithContext, withSpan } from '@flotilla/observability';
+import { messagingAttributes, withSpan } from '@flotilla/observability';
 import type { OutboxPublisher } from '@flotilla/persistence';
 import { SpanKind } from '@opentelemetry/api';
 
@@ -20,27 +20,26 @@ export class TracedPublisher implements OutboxPublisher {
     const type = headers[envelopeHeader.type] ?? subject;
     const messageId = headers[envelopeHeader.id] ?? message.id;
     const correlationId = headers[envelopeHeader.correlationId];
-    return runWithContext({ correlationId, messageId, type }, () =>
-      withSpan(
-        `publish ${type}`,
-        {
-          kind: SpanKind.PRODUCER,
-          parent: {
-            traceparent: headers[envelopeHeader.traceparent],
-            tracestate: headers[envelopeHeader.tracestate],
-          },
-          attributes: () =>
-            messagingAttributes({
-              operation: 'publish',
-              operationType: 'send',
-              subject,
-              type,
-              messageId,
-              ...(correlationId !== undefined && { correlationId }),
-            }),
+    return withSpan(
+      `publish ${type}`,
+      {
+        kind: SpanKind.PRODUCER,
+        parent: {
+          traceparent: headers[envelopeHeader.traceparent],
+          tracestate: headers[envelopeHeader.tracestate],
         },
-        () => this.#broker.publish(message),
-      ),
+        context: { correlationId, messageId, type },
+        attributes: () =>
+          messagingAttributes({
+            operation: 'publish',
+            operationType: 'send',
+            subject,
+            type,
+            messageId,
+            ...(correlationId !== undefined && { correlationId }),
+          }),
+      },
+      () => this.#broker.publish(message),
     );
   }
 }

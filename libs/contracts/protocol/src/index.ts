@@ -29,6 +29,7 @@ export {
   failureBody,
   readFailure,
   type Envelope,
+  type EnvelopeFields,
   type FailureBody,
   type ReplyOutcome,
 } from './envelope.ts';

@@ -67,13 +67,13 @@ export class RemoteCalls {
    * longer than whoever waits for us. Throws the contract's declared errors as {@link BusinessError}, a failure of
    * the other service as {@link RemoteFailureError}, and what the broker throws when no answer comes.
    */
-  async call(message: AnyMessage): Promise<unknown> {
+  call(message: AnyMessage): Promise<unknown> {
     const contract = contractOf(message);
     const subject = rpcSubject(contract);
     const now = this.#clock.now();
     const callersDeadline = currentContext()?.deadline ?? Infinity;
     const deadline = Math.min(now + contract.timeoutMs, callersDeadline);
-    if (deadline <= now) throw new DeadlineExceededError(subject, now - deadline);
+    if (deadline <= now) return Promise.reject(new DeadlineExceededError(subject, now - deadline));
     return withSpan(
       `call ${contract.type}`,
       {
@@ -108,19 +108,12 @@ export class RemoteCalls {
   #guarded(call: Call, path: CallPath): Promise<unknown> {
     const { message, contract, request, deadline, callersDeadline } = call;
     const fallback = path.fallbackFor?.(message, request.body);
-    return path.policy.execute(
-      async () => {
-        const answer = await this.#attempt(call, this.#clock.now(), path);
-        path.keep?.(request.body, answer);
-        return answer;
-      },
-      {
-        deadline,
-        repeatable: mayRepeat(contract, message),
-        // A time-out is not the end: our own caller may still wait.
-        fallback: fallback && { ...fallback, deadline: callersDeadline },
-      },
-    );
+    return path.policy.execute(() => this.#attempt(call, this.#clock.now(), path), {
+      deadline,
+      repeatable: mayRepeat(contract, message),
+      // A time-out is not the end: our own caller may still wait.
+      fallback: fallback && { ...fallback, deadline: callersDeadline },
+    });
   }
 
   async #attempt(call: Call, now: number, path?: CallPath): Promise<unknown> {
@@ -130,7 +123,10 @@ export class RemoteCalls {
     const timeoutMs = Math.min(leftMs, regularMs);
     try {
       const reply = await this.#broker.request(request, { timeoutMs });
-      return markReplay(reply, () => readReply(contract, reply));
+      const answer =
+        reply.envelope.replayed === true ? readReplayed(contract, reply) : readReply(contract, reply);
+      path?.keep?.(request.body, answer);
+      return answer;
     } catch (error) {
       if (!isTimeout(error)) throw error;
       const late =
@@ -158,10 +154,9 @@ export function readReply(contract: Contract, reply: IncomingMessage): unknown {
   throw new RemoteFailureError(contract.type, failure.code, failure.message, failure.retry);
 }
 
-function markReplay(reply: IncomingMessage, read: () => unknown): unknown {
-  if (reply.envelope.replayed !== true) return read();
+function readReplayed(contract: Contract, reply: IncomingMessage): unknown {
   try {
-    const answer = read();
+    const answer = readReply(contract, reply);
     if (typeof answer === 'object' && answer !== null) replays.add(answer);
     return answer;
   } catch (refusal) {

@@ -50,26 +50,25 @@ export class Handling {
   ): Promise<T> {
     const { envelope, subject } = message;
     const { correlationId, id: messageId, type, deadline } = envelope;
-    return runWithContext({ correlationId, messageId, type, deadline }, () =>
-      withSpan(
-        `${operation} ${type}`,
-        {
-          kind,
-          parent: envelope,
-          attributes: () =>
-            messagingAttributes({
-              operation,
-              operationType: 'process',
-              subject,
-              type,
-              messageId,
-              correlationId,
-              consumer: handler,
-            }),
-          expected: (error) => error instanceof BusinessError,
-        },
-        work,
-      ),
+    return withSpan(
+      `${operation} ${type}`,
+      {
+        kind,
+        parent: envelope,
+        context: { correlationId, messageId, type, deadline },
+        attributes: () =>
+          messagingAttributes({
+            operation,
+            operationType: 'process',
+            subject,
+            type,
+            messageId,
+            correlationId,
+            consumer: handler,
+          }),
+        expected: (error) => error instanceof BusinessError,
+      },
+      work,
     );
   }
 }

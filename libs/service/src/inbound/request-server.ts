@@ -1,12 +1,6 @@
 import { BusinessError, failureBody, rpcSubject, type AnyMessageClass } from '@flotilla/contracts-protocol';
 import { errorCode, errorMessage, newId } from '@flotilla/kernel';
-import {
-  UnknownMessageError,
-  type Broker,
-  type IncomingMessage,
-  type OutgoingReply,
-  type Serving,
-} from '@flotilla/messaging';
+import type { Broker, IncomingMessage, OutgoingReply, Serving } from '@flotilla/messaging';
 import { Logger } from '@nestjs/common';
 import { SpanKind } from '@opentelemetry/api';
 import type { FleetQueryBus } from '../cqrs/buses.ts';
@@ -92,27 +86,17 @@ export class RequestServer {
   async #handle(message: IncomingMessage): Promise<ProcessedCommand> {
     const { type } = message.envelope;
     try {
-      return this.#handlers.queries.has(type)
-        ? await this.#query(message)
-        : await this.#commands.process(message);
-    } catch (error) {
-      // Said here, where the line gets the trace of the request.
-      const level = CALLERS_FAULTS.has(errorCode(error)) ? 'warn' : 'error';
-      this.#logger[level]({ msg: `${type} failed: ${errorMessage(error)}`, err: error });
-      throw error;
-    }
-  }
-
-  async #query(message: IncomingMessage): Promise<ProcessedCommand> {
-    const type = this.#handlers.queries.get(message.envelope.type);
-    if (!type) throw new UnknownMessageError(message.envelope.type, this.#options.service);
-    try {
-      const query = new type(message.json() as never);
+      const queryType = this.#handlers.queries.get(type);
+      if (!queryType) return await this.#commands.process(message);
+      const query = new queryType(message.json() as never);
       const body = await aboutOrder(query, () => this.#queries.execute<unknown>(query));
       return { outcome: 'ok', body, replayed: false };
     } catch (error) {
-      if (error instanceof BusinessError)
+      if (error instanceof BusinessError && this.#handlers.queries.has(type))
         return { outcome: 'refused', body: failureBody(error), replayed: false };
+      // Said here, where the line gets the trace of the request.
+      const level = CALLERS_FAULTS.has(errorCode(error)) ? 'warn' : 'error';
+      this.#logger[level]({ msg: `${type} failed: ${errorMessage(error)}`, err: error });
       throw error;
     }
   }
