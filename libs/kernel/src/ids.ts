@@ -7,19 +7,20 @@ let sequence = 0;
 const pool = Buffer.alloc(4_096);
 let drawn = pool.length;
 
-/** `count` random bytes (cryptographic, up to 32), valid until the next call. */
-function randomBytes(count: number): Buffer {
+/** Draws `count` random bytes (cryptographic, up to 32): where they begin in the pool, valid until the next call. */
+function draw(count: number): number {
   if (drawn + count > pool.length) {
     randomFillSync(pool);
     drawn = 0;
   }
   drawn += count;
-  return pool.subarray(drawn - count, drawn);
+  return drawn - count;
 }
 
 /** `count` random bytes (cryptographic, up to 32) as hexadecimal text, twice as long. */
 export function randomHex(count: number): string {
-  return randomBytes(count).toString('hex');
+  const at = draw(count);
+  return pool.toString('hex', at, at + count);
 }
 
 /**
@@ -35,12 +36,12 @@ export function newId(nowMs: number = Date.now()): string {
     lastMs += 1;
     sequence = 0;
   }
-  const bytes = randomBytes(16);
-  bytes.writeUIntBE(lastMs, 0, 6);
-  bytes[6] = 0x70 | (sequence >> 8);
-  bytes[7] = sequence & 0xff;
-  bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
-  return formatUuid(bytes);
+  const at = draw(16);
+  pool.writeUIntBE(lastMs, at, 6);
+  pool[at + 6] = 0x70 | (sequence >> 8);
+  pool[at + 7] = sequence & 0xff;
+  pool[at + 8] = 0x80 | ((pool[at + 8] ?? 0) & 0x3f);
+  return formatUuid(pool, at);
 }
 
 /**
@@ -51,10 +52,10 @@ export function deterministicId(...parts: readonly (string | number)[]): string 
   const hash = createHash('sha256');
   // The length before each part keeps ('ab', 'c') apart from ('a', 'bc').
   for (const part of parts) hash.update(`${String(part).length}:${part};`);
-  const bytes = hash.digest().subarray(0, 16);
+  const bytes = hash.digest();
   bytes[6] = 0x80 | ((bytes[6] ?? 0) & 0x0f);
   bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
-  return formatUuid(bytes);
+  return formatUuid(bytes, 0);
 }
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -70,7 +71,7 @@ export function timeOfId(id: string): number | undefined {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
 }
 
-function formatUuid(bytes: Uint8Array): string {
-  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex');
+function formatUuid(bytes: Buffer, at: number): string {
+  const hex = bytes.toString('hex', at, at + 16);
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }

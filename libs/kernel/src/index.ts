@@ -1,5 +1,5 @@
 export { parseDurationMs, formatDurationMs } from './duration.ts';
-export { systemClock, type Clock, type TimerHandle } from './clock.ts';
+export { isoTime, systemClock, type Clock, type TimerHandle } from './clock.ts';
 export { newId, deterministicId, isUuid, randomHex, timeOfId } from './ids.ts';
 export { PARTITIONS, partitionOf } from './partition.ts';
 export {

@@ -4,6 +4,7 @@ import {
   errorMessage,
   FlotillaError,
   formatDurationMs,
+  isoTime,
   isUuid,
   newId,
   parseDurationMs,
@@ -11,6 +12,11 @@ import {
   systemClock,
   timeOfId,
 } from './index.ts';
+
+it('writes times in ISO 8601, whichever was asked for before', () => {
+  const times = [0, 0, 1_700_000_000_123, 1, 1_700_000_000_123];
+  expect(times.map(isoTime)).toEqual(times.map((ms) => new Date(ms).toISOString()));
+});
 
 describe('durations', () => {
   it.each([

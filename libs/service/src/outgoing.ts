@@ -10,7 +10,7 @@ import {
   type Envelope,
   type EnvelopeFields,
 } from '@flotilla/contracts-protocol';
-import { errorCode, errorMessage, newId, type Clock, type RetryAdvice } from '@flotilla/kernel';
+import { errorCode, errorMessage, isoTime, newId, type Clock, type RetryAdvice } from '@flotilla/kernel';
 import type { IncomingMessage, OutgoingMessage, OutgoingReply } from '@flotilla/messaging';
 import { currentContext, traceHeaders } from '@flotilla/observability';
 
@@ -97,7 +97,7 @@ export class OutgoingMessages {
         id,
         type: to.type,
         source: this.#service,
-        time: new Date(this.#clock.now()).toISOString(),
+        time: isoTime(this.#clock.now()),
         subject: to.subject,
         correlationId: to.correlationId,
         causationId: to.id,
@@ -140,7 +140,7 @@ export class OutgoingMessages {
         id,
         type: contract.type,
         source: this.#service,
-        time: new Date(this.#clock.now()).toISOString(),
+        time: isoTime(this.#clock.now()),
         subject: key,
         correlationId: more.correlationId ?? context?.correlationId ?? id,
         causationId: context?.messageId,
