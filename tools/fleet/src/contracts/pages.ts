@@ -225,7 +225,7 @@ function schemaTable(schema: Json): string {
   const rows = rowsOf(schema, '', true);
   if (rows.length === 1 && rows[0]?.field === '') {
     const [{ type, text }] = rows as [Row];
-    return `<p>${escape(type)} ${text.map(inline).join('; ')}</p>`;
+    return `<p>${escape(type)} ${inOneLine(text)}</p>`;
   }
   return rows.length === 0 ? '<p class="quiet">no fields</p>' : tableOf(rows);
 }
@@ -296,15 +296,20 @@ function mergeAllOf(schema: Json, document: Json): Json {
   };
 }
 
+/** A description and what else is known of a field, one after the other; the description's full stop goes. */
+function inOneLine(text: readonly string[]): string {
+  const parts = text.filter((each) => each !== '');
+  return parts
+    .map((each, index) => inline(index < parts.length - 1 ? each.replace(/\.$/, '') : each))
+    .join('; ');
+}
+
 function tableOf(rows: readonly Row[]): string {
   return `<div class="scroll"><table><thead><tr><th scope="col">field</th><th scope="col">type</th><th scope="col"></th></tr></thead><tbody>
 ${rows
   .map(
     ({ field, type, required, text }) =>
-      `<tr><th scope="row"><code>${escape(field)}</code>${required ? '' : ' <span class="quiet">optional</span>'}</th><td>${escape(type)}</td><td>${text
-        .filter((each) => each !== '')
-        .map(inline)
-        .join('; ')}</td></tr>`,
+      `<tr><th scope="row"><code>${escape(field)}</code>${required ? '' : ' <span class="quiet">optional</span>'}</th><td>${escape(type)}</td><td>${inOneLine(text)}</td></tr>`,
   )
   .join('\n')}
 </tbody></table></div>`;
@@ -372,7 +377,7 @@ main{padding:1em 1.2em 4em;max-width:70em}
 .card{border:1px solid var(--line);border-radius:8px;padding:.4em 1.2em 1em;margin:1em 0;scroll-margin-top:4em}h2[id]{scroll-margin-top:4em}
 .card h2,.card h3{margin:.4em 0}.card h4{margin:1em 0 .3em}.kind{font-size:.75em;padding:.1em .5em;border:1px solid var(--line);border-radius:1em;background:var(--soft)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em;margin:.5em 0}dt{color:var(--quiet)}dd{margin:0}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.92em}th,td{text-align:left;vertical-align:top;padding:.25em .8em .25em 0;border-top:1px solid var(--line)}thead th{color:var(--quiet);font-weight:normal;border:0}tbody th{font-weight:normal}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.92em}th,td{text-align:left;vertical-align:top;padding:.25em .8em .25em 0;border-top:1px solid var(--line)}thead th{color:var(--quiet);font-weight:normal;border:0}tbody th{font-weight:normal;min-width:12em}tbody td:nth-child(2){white-space:nowrap}
 @media(max-width:50em){.columns{display:block}.contents{position:static;max-height:none}}
 `;
 
