@@ -141,19 +141,20 @@ export class NatsBroker implements Broker {
     );
   }
 
-  async request(message: OutgoingMessage, options: RequestOptions): Promise<IncomingMessage> {
+  request(message: OutgoingMessage, options: RequestOptions): Promise<IncomingMessage> {
     const body = Buffer.from(message.body);
-    const { subject, headers } = message;
-    const answer =
-      body.length > this.#payloads.inlineBytes
-        ? await this.#request(
-            { ...message, headers: { ...headers, ...(await this.#putBody(subject, body)) } },
-            none,
-            options,
-          )
-        : await this.#request(message, body, options);
-    // Whatever inbox it came to, the body of an answer is with those of its request's subject.
-    return hasReference(answer.headers) ? this.#payloads.resolve(answer) : answer;
+    return body.length > this.#payloads.inlineBytes
+      ? this.#requestWithStoredBody(message, body, options)
+      : this.#request(message, body, options);
+  }
+
+  async #requestWithStoredBody(
+    message: OutgoingMessage,
+    body: Uint8Array,
+    options: RequestOptions,
+  ): Promise<IncomingMessage> {
+    const headers = { ...message.headers, ...(await this.#putBody(message.subject, body)) };
+    return this.#request({ ...message, headers }, none, options);
   }
 
   #request(
@@ -162,11 +163,12 @@ export class NatsBroker implements Broker {
     { timeoutMs, signal }: RequestOptions,
   ): Promise<IncomingMessage> {
     const { subject } = message;
-    if (signal?.aborted) throw new RequestAbortedError(subject, signal.reason);
-    this.#assertConnected(`Request to ${subject}`);
-    const headers = toNatsHeaders(message.headers);
-    this.#assertSize(subject, message.headers, body, 0);
+    // What is thrown in here rejects.
     return new Promise((resolve, reject) => {
+      if (signal?.aborted) throw new RequestAbortedError(subject, signal.reason);
+      this.#assertConnected('Request to', subject);
+      const headers = toNatsHeaders(message.headers);
+      this.#assertSize(subject, message.headers, body, 0);
       const settled = (): void => signal?.removeEventListener('abort', aborted);
       const reply = this.#replies.expect(
         subject,
@@ -174,7 +176,7 @@ export class NatsBroker implements Broker {
         (answer) => {
           settled();
           if (isNoResponders(answer)) reject(new NoRespondersError(subject));
-          else resolveWith(() => readReply(answer, message), resolve, reject);
+          else resolveWith(() => this.#answerOf(answer, message), resolve, reject);
         },
         (error) => {
           settled();
@@ -192,6 +194,12 @@ export class NatsBroker implements Broker {
         reject(error);
       });
     });
+  }
+
+  #answerOf(answer: Msg, request: OutgoingMessage): IncomingMessage | Promise<IncomingMessage> {
+    const reply = readReply(answer, request);
+    // Whatever inbox it came to, the body of an answer is with those of its request's subject.
+    return hasReference(reply.headers) ? this.#payloads.resolve(reply) : reply;
   }
 
   async serve(
@@ -385,7 +393,7 @@ export class NatsBroker implements Broker {
     body: Uint8Array,
     headroomBytes: number,
   ): Promise<PublishReceipt> {
-    this.#assertConnected(`Publishing to ${subject}`);
+    this.#assertConnected('Publishing to', subject);
     const encoded = toNatsHeaders(headers);
     this.#assertSize(subject, headers, body, headroomBytes);
     return new Promise((resolve, reject) => {
@@ -421,7 +429,7 @@ export class NatsBroker implements Broker {
 
   /** Stores a body that is too large for its message; what it throws is what a publication would throw. */
   async #putBody(subject: string, body: Uint8Array): Promise<Readonly<Record<string, string>>> {
-    this.#assertConnected(`Sending to ${subject}`);
+    this.#assertConnected('Sending to', subject);
     if (body.length > MAX_PAYLOAD_BYTES)
       throw new MessageTooLargeError(subject, body.length, MAX_PAYLOAD_BYTES);
     return this.#payloads.put(subject, body);
@@ -505,10 +513,10 @@ export class NatsBroker implements Broker {
     }
   }
 
-  #assertConnected(what: string): void {
+  #assertConnected(what: string, subject: string): void {
     if (this.#connected) return;
     // Not buffered: the caller has an outbox or a person waiting, and each knows better what to do.
-    throw new BrokerUnavailableError(what, this.#disconnectReason);
+    throw new BrokerUnavailableError(`${what} ${subject}`, this.#disconnectReason);
   }
 
   #assertSize(
