@@ -208,6 +208,7 @@ describe('an order', () => {
     await expect(orders.execute(new CancelOrder({ orderId, reason: 'changed my mind' }))).resolves.toEqual({
       orderId,
       status: 'confirmed',
+      version: 2,
     });
     await orders.answer(CreateShipment, 'ok', { shipmentId: newId() });
     await asked(CancelShipment, orderId);

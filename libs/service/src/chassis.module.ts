@@ -8,7 +8,6 @@ import {
   type MigrationClass,
 } from '@flotilla/persistence';
 import { PolicyRegistry } from '@flotilla/resilience';
-import { sagaMigrations } from '@flotilla/saga';
 import type { NatsConnection } from '@nats-io/nats-core';
 import {
   Module,
@@ -46,7 +45,7 @@ import { Rebuilds } from './projections/rebuild/rebuilds.ts';
 import { SagaHost } from './sagas/saga-host.ts';
 import { SagaInbox } from './sagas/saga-inbox.ts';
 import { Sagas } from './sagas/sagas.ts';
-import { scheduleMigrations } from './schedules/migration.ts';
+import { chassisServiceMigrations } from './migrations.ts';
 import { ScheduleHost } from './schedules/schedule-host.ts';
 import { NoDatabaseError } from './service.errors.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -60,7 +59,7 @@ const PERSISTENCE_DRAIN_MS = 2_000;
 
 /** The migrations of a service's database beside the chassis' own inbox and outbox, in order. */
 export function serviceMigrations({ migrations = [] }: ServiceSpec): MigrationClass[] {
-  return [...sagaMigrations, ...scheduleMigrations, ...migrations];
+  return [...chassisServiceMigrations, ...migrations];
 }
 
 /** Everything that the chassis gives to a service's modules: buses, unit of work, sagas, jobs, health. Global. */

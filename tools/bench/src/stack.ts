@@ -12,7 +12,7 @@ import {
 } from '@flotilla/embedded';
 import { connectNats, provision, topologyOf } from '@flotilla/messaging';
 import { migrate, type MigrationClass } from '@flotilla/persistence/migrate';
-import { sagaMigrations } from '@flotilla/saga';
+import { chassisServiceMigrations } from '@flotilla/service/migrations';
 import { Client } from 'pg';
 import { BenchProcess, fixtureMain } from './bench-process.ts';
 import type { Watched } from './proc.ts';
@@ -164,7 +164,7 @@ export class BenchStack {
     for (const { name, manifest, migrations = [] } of fixtures) {
       if (!manifest.database) continue;
       const url = await this.database(manifest.name);
-      await migrate({ url, migrations: [...sagaMigrations, ...migrations] });
+      await migrate({ url, migrations: [...chassisServiceMigrations, ...migrations] });
       this.#databases.set(name, url);
     }
     const connection = await connectNats({ servers: this.nats.url, name: 'bench provision' });

@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { ServiceManifest } from '@flotilla/contracts-protocol';
 import type { MigrationClass } from '@flotilla/persistence/migrate';
-import { sagaMigrations } from '@flotilla/saga';
-import { scheduleMigrations } from '@flotilla/service/schedules';
+import { chassisServiceMigrations } from '@flotilla/service/migrations';
 import { InvalidServiceError, UnknownServiceError } from './fleet.errors.ts';
 import { workspaceRoot } from './workspace.ts';
 
@@ -59,7 +58,7 @@ async function migrationsOf(folder: string, manifest: ServiceManifest): Promise<
   const file = join(folder, 'src/persistence/migrations/index.ts');
   const own = existsSync(file) ? Object.values(await load(file)).find(isMigrations) : [];
   if (own === undefined) throw new InvalidServiceError(file, 'exports no array of migration classes');
-  return [...sagaMigrations, ...scheduleMigrations, ...own];
+  return [...chassisServiceMigrations, ...own];
 }
 
 async function load(file: string): Promise<Record<string, unknown>> {
