@@ -1,4 +1,4 @@
-import { defineBulk, type BulkStatement } from '@flotilla/persistence/bulk';
+import { bulkParameters, defineBulk, type BulkStatement } from '@flotilla/persistence/bulk';
 import type {
   Branch,
   BufferedEvent,
@@ -296,10 +296,7 @@ export class PostgresSagaStore implements SagaStore {
   #bulk<R>(statement: BulkStatement, row: readonly unknown[]): Promise<R[]> {
     return this.#unit.bulk
       ? this.#unit.bulk<R>(statement, row)
-      : this.#unit.query<R>(
-          statement.text,
-          row.map((value) => [value]),
-        );
+      : this.#unit.query<R>(statement.text, bulkParameters(statement, [row]));
   }
 }
 

@@ -14,6 +14,14 @@ export interface BulkStatement {
 /** Statements defined so far: their names are numbers. */
 let defined = 0;
 
+/** The parameters of a bulk statement for some rows: an array for each column. */
+export function bulkParameters(
+  { columns }: BulkStatement,
+  rows: readonly (readonly unknown[])[],
+): unknown[][] {
+  return Array.from({ length: columns }, (_, column) => rows.map((row) => row[column]));
+}
+
 /**
  * Declares a bulk statement. `columns` are the given rows' columns with their types in Postgres, in the order of the
  * values; no type may be an array (unnest would take it apart): use jsonb. `sql` gets the FROM item of the given rows, to be

@@ -1,5 +1,5 @@
 import type { PipelinedClient } from '../connection/pipelined-client.ts';
-import type { BulkStatement } from './bulk-statement.ts';
+import { bulkParameters, type BulkStatement } from './bulk-statement.ts';
 
 /** A row of a bulk statement's result: `n` says which of the given rows it belongs to, from 1. */
 interface NumberedRow {
@@ -12,8 +12,7 @@ export async function runBulk<R>(
   statement: BulkStatement,
   rows: readonly (readonly unknown[])[],
 ): Promise<R[]> {
-  const parameters = Array.from({ length: statement.columns }, (_, column) => rows.map((row) => row[column]));
-  return client.askNamed<R>(statement.name, statement.text, parameters);
+  return client.askNamed<R>(statement.name, statement.text, bulkParameters(statement, rows));
 }
 
 interface Asked {

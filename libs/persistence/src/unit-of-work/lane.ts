@@ -59,6 +59,7 @@ interface Ended {
  *
  *     BEGIN, locks + inbox lookup, SAVEPOINT      one round trip
  *     the members' works, one after another       their own; the savepoints between them travel along
+ *       (independent ones: wave by wave, those of one at the same time, without savepoints)
  *     inbox rows, outbox rows, COMMIT             one round trip
  */
 export class Lane {

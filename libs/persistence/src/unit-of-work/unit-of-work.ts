@@ -8,7 +8,7 @@ import type { OutboxRow } from '../outbox/outbox-row.ts';
 import { lockNow } from '../inbox/inbox-statements.ts';
 import { DeadlinePassedError, IdempotencyConflictError, NestedProcessError } from '../persistence.errors.ts';
 import { unitStorage, type ActiveUnitOfWork } from './active-unit-of-work.ts';
-import type { BulkStatement } from './bulk-statement.ts';
+import { bulkParameters, type BulkStatement } from './bulk-statement.ts';
 import { GroupCommitter } from './group-committer.ts';
 import type { InboxEntry, Processed, ProcessOptions, RunOptions } from './submission.ts';
 import { resolveUnitOfWorkLimits, type UnitOfWorkLimits } from './unit-of-work.options.ts';
@@ -107,10 +107,7 @@ export class UnitOfWork {
   async bulk<R>(statement: BulkStatement, row: readonly unknown[]): Promise<R[]> {
     const { current } = this;
     if (current !== undefined) return current.bulk<R>(statement, row);
-    return this.#dataSource.query<R[]>(
-      statement.text,
-      row.map((value) => [value]),
-    );
+    return this.#dataSource.query<R[]>(statement.text, bulkParameters(statement, [row]));
   }
 
   /** The remembered reply of a message that was handled before, without opening a unit; undefined for a new one. */
