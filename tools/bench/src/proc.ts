@@ -102,7 +102,7 @@ export interface Memory {
 export function sampleMemory(watched: readonly Watched[]): Record<string, Memory> {
   const result: Record<string, Memory> = {};
   for (const { name, pid, withChildren } of watched) {
-    const family = [pid, ...(withChildren === true ? childrenOf(pid) : [])].map(memoryOf);
+    const family = [pid, ...(withChildren === true ? childrenOf(pid) : [])].flatMap(memoryOf);
     result[name] = {
       rssBytes: family.reduce((sum, { rssBytes }) => sum + rssBytes, 0),
       pssBytes: family.some(({ pssBytes }) => pssBytes === undefined)
@@ -142,12 +142,15 @@ function titleOf(pid: number): string {
   return postgresTitle(readProc(pid, 'cmdline') ?? '');
 }
 
-function memoryOf(pid: number): Memory {
+/** None of a process that has ended meanwhile, as workers of Postgres do at any time. */
+function memoryOf(pid: number): Memory[] {
   const kilobytes = (file: string, key: string): number | undefined => {
     const value = new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(readProc(pid, file) ?? '')?.[1];
     return value === undefined ? undefined : Number(value) * 1_024;
   };
-  return { rssBytes: kilobytes('status', 'VmRSS') ?? 0, pssBytes: kilobytes('smaps_rollup', 'Pss') };
+  const pssBytes = kilobytes('smaps_rollup', 'Pss');
+  const rssBytes = kilobytes('status', 'VmRSS');
+  return rssBytes === undefined ? [] : [{ rssBytes, pssBytes }];
 }
 
 /** Undefined on another system, when the process has just ended, and where we may not look. */

@@ -18,6 +18,7 @@ const ofOrder = {
   aggregateVersion: (payload: z.output<typeof orderFact>) => payload.version,
 } as const;
 
+/** The order is accepted, with the prices of this moment; fulfilment begins. */
 export class OrderPlaced extends defineEvent({
   ...ofOrder,
   name: 'OrderPlaced',
@@ -47,18 +48,21 @@ export class OrderReviewed extends defineEvent({
 /** Stock is reserved and the payment authorised: the order will be fulfilled. */
 export class OrderConfirmed extends defineEvent({ ...ofOrder, name: 'OrderConfirmed', payload: orderFact }) {}
 
+/** The carrier has the parcel. From here on the order can no longer be cancelled, only returned. */
 export class OrderShipped extends defineEvent({
   ...ofOrder,
   name: 'OrderShipped',
   payload: orderFact.extend({ trackingNumber: z.string() }),
 }) {}
 
+/** The parcel has arrived and `total` is paid: the order has ended well. */
 export class OrderCompleted extends defineEvent({
   ...ofOrder,
   name: 'OrderCompleted',
   payload: orderFact.extend({ total: money }),
 }) {}
 
+/** The order has ended without goods and money, for a reason that is not the customer's wish. */
 export class OrderRejected extends defineEvent({
   ...ofOrder,
   name: 'OrderRejected',
@@ -77,6 +81,7 @@ export class OrderCancellationRefused extends defineEvent({
   aggregate: ({ orderId }) => orderId,
 }) {}
 
+/** The order has ended as cancelled; what was reserved is released, what was paid is refunded. */
 export class OrderCancelled extends defineEvent({
   ...ofOrder,
   name: 'OrderCancelled',

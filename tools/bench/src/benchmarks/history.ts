@@ -91,13 +91,15 @@ async function fill(
   count: number,
   progress: (placed: number) => void,
 ): Promise<void> {
+  let ended = 0;
   const load = await closedLoop({
     inFlight,
     windowMs: FILL_LIMIT_MS,
     atMost: count,
     operation: async () => {
       await desk.order();
-      if (desk.placed % PROGRESS_EVERY === 0) progress(desk.placed);
+      ended += 1;
+      if (ended % PROGRESS_EVERY === 0) progress(desk.placed);
     },
   });
   desk.takeAcceptMs();
