@@ -1,4 +1,5 @@
 import type { Attributes } from '@opentelemetry/api';
+import { isUuid } from '@flotilla/kernel';
 
 /** What a messaging span is about. */
 export interface MessagingSpan {
@@ -6,7 +7,7 @@ export interface MessagingSpan {
   readonly operation: string;
   /** The broad kind of it, by which back ends group. */
   readonly operationType: 'create' | 'send' | 'receive' | 'process' | 'settle';
-  /** The full subject. */
+  /** The full subject; a key in it that is no UUID is not shown, because callers choose it. */
   readonly subject: string;
   /** The type of the message: the low-cardinality name of the destination. */
   readonly type: string;
@@ -22,13 +23,22 @@ export function messagingAttributes(span: MessagingSpan): Attributes {
     'messaging.system': 'nats',
     'messaging.operation.name': span.operation,
     'messaging.operation.type': span.operationType,
-    'messaging.destination.name': span.subject,
+    'messaging.destination.name': withoutCallersKey(span.subject),
     'messaging.destination.template': span.type,
     ...(span.messageId !== undefined && { 'messaging.message.id': span.messageId }),
     ...(span.correlationId !== undefined && { 'messaging.message.conversation_id': span.correlationId }),
     ...(span.consumer !== undefined && { 'messaging.consumer.group.name': span.consumer }),
   };
 }
+
+/** Durable subjects end with a key. One that callers choose (a SKU) may be anything that they should not have sent. */
+function withoutCallersKey(subject: string): string {
+  if (!durable.test(subject)) return subject;
+  const dot = subject.lastIndexOf('.');
+  return isUuid(subject.slice(dot + 1)) ? subject : `${subject.slice(0, dot)}.*`;
+}
+
+const durable = /^(?:cmd|evt|reply)\./;
 
 /** Attributes of OpenTelemetry's database conventions, for Postgres. `summary` is low-cardinality, never the values. */
 export function databaseAttributes(span: {
@@ -52,13 +62,26 @@ export function httpServerAttributes(request: {
   readonly method: string;
   /** The pattern, such as `/v1/orders/:id`. */
   readonly route?: string;
+  /** What was asked for, without the query. Shown as far as the pattern says what it is. */
   readonly path: string;
   readonly scheme: string;
 }): Attributes {
   return {
     'http.request.method': request.method,
-    'url.path': request.path,
     'url.scheme': request.scheme,
-    ...(request.route !== undefined && { 'http.route': request.route }),
+    ...(request.route !== undefined && {
+      'url.path': shownPath(request.path, request.route),
+      'http.route': request.route,
+    }),
   };
+}
+
+/** The path with the values of parameters that are UUIDs; of others (names, SKUs, rubbish) only the parameter. */
+function shownPath(path: string, route: string): string {
+  if (!route.includes(':') && !route.includes('*')) return path;
+  const asked = path.split('/');
+  return route
+    .split('/')
+    .map((segment, at) => (segment.startsWith(':') && isUuid(asked[at] ?? '') ? asked[at] : segment))
+    .join('/');
 }

@@ -182,6 +182,17 @@ describe('a Nest application on Fastify', () => {
     expect((await get('/health/live')).status).toBe(200);
   });
 
+  it('takes no card number and no token for a correlation id', async () => {
+    const idFor = async (given: string) => {
+      const response = await fetch(`${url}/v1/orders/o-1`, { headers: { 'x-correlation-id': given } });
+      return response.headers.get('x-correlation-id');
+    };
+    expect(await idFor('import-7:row-12')).toBe('import-7:row-12');
+    expect(await idFor('12345678')).toBe('12345678');
+    for (const secret of ['4111111111111111', '4111-1111-1111-1111', 'eyJhbGciOiJFUzI1NiJ9.e30.AAAA'])
+      expect(await idFor(secret)).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
   it('serves metrics in Prometheus form, with requests by route', async () => {
     await get('/v1/orders/o-1');
     await get('/v1/orders/missing');

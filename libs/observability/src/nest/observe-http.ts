@@ -21,6 +21,8 @@ interface Observed {
 
 const correlationHeader = 'x-correlation-id';
 const acceptableId = /^[\w.:-]{1,128}$/;
+/** Card numbers and JSON web tokens are no ids: a caller's mistake must not end in every log line. */
+const secretId = /^(?:\d[-:.]?){12,19}$|^eyJ/;
 const probes = /^\/(health\/|metrics$)/;
 
 /**
@@ -38,7 +40,7 @@ export function observeHttp(fastify: FastifyInstance, options: ObserveHttpOption
     const path = pathOf(request.url);
     if (ignore(path)) return done();
     const given = request.headers[correlationHeader];
-    const correlationId = typeof given === 'string' && acceptableId.test(given) ? given : newId();
+    const correlationId = typeof given === 'string' && isCorrelationId(given) ? given : newId();
     void reply.header(correlationHeader, correlationId);
     const route = request.routeOptions.url;
     const span = openSpan(route === undefined ? request.method : `${request.method} ${route}`, {
@@ -100,6 +102,10 @@ class ServerErrorStatus extends Error {
     this.name = 'ServerErrorStatus';
     this.code = String(status);
   }
+}
+
+function isCorrelationId(given: string): boolean {
+  return acceptableId.test(given) && !secretId.test(given);
 }
 
 function pathOf(url: string): string {
