@@ -29,6 +29,12 @@ export interface RunningService {
 
 /** Largest body that HTTP takes by default, in bytes. */
 const BODY_LIMIT_BYTES = 1_048_576;
+/** How long a request may take to come in, headers alone, and how often that is looked at, in milliseconds. */
+const RECEIVE_TIMEOUT_MS = 30_000;
+const HEADERS_TIMEOUT_MS = 10_000;
+const CONNECTIONS_CHECK_MS = 5_000;
+/** A connection without a byte for so long is cut, in milliseconds; a little longer than Fastify keeps idle ones. */
+const IDLE_TIMEOUT_MS = 75_000;
 /** What each later part of a stop gets even when the parts before it have used up the time, in milliseconds. */
 const LEAST_STOP_MS = 1_000;
 
@@ -37,12 +43,7 @@ export async function createService(parts: ServiceParts): Promise<RunningService
   const { config, broker, clock, logger, metrics } = parts;
   // Before anything is made of the configuration.
   const settings = parts.connection && (await openSettings(parts, parts.connection));
-  const adapter = new FastifyAdapter({
-    bodyLimit: BODY_LIMIT_BYTES,
-    // Keep-alive connections are closed at once when the service drains.
-    forceCloseConnections: 'idle',
-    routerOptions: { maxParamLength: 500 },
-  });
+  const adapter = new FastifyAdapter(serverOptions(parts));
   observeHttp(adapter.getInstance(), { metrics, clock });
   const app = await NestFactory.create<NestFastifyApplication>(ChassisModule.forRoot(parts), adapter, {
     logger: new NestPinoLogger(logger),
@@ -103,6 +104,32 @@ export async function createService(parts: ServiceParts): Promise<RunningService
       stopped ??= stop();
       return stopped;
     },
+  };
+}
+
+/** Bounds on what a caller may hold: without them one that sends a byte a minute keeps its connection for good. */
+function serverOptions({ spec, config }: ServiceParts) {
+  const {
+    trustProxy = [],
+    receiveTimeoutMs = RECEIVE_TIMEOUT_MS,
+    idleTimeoutMs = IDLE_TIMEOUT_MS,
+    clientErrorHandler,
+  } = spec.httpServer?.(config) ?? {};
+  return {
+    bodyLimit: BODY_LIMIT_BYTES,
+    // Keep-alive connections are closed at once when the service drains.
+    forceCloseConnections: 'idle' as const,
+    routerOptions: { maxParamLength: 500 },
+    requestTimeout: receiveTimeoutMs,
+    connectionTimeout: idleTimeoutMs,
+    http: {
+      headersTimeout: Math.min(HEADERS_TIMEOUT_MS, receiveTimeoutMs),
+      requestTimeout: receiveTimeoutMs,
+      // How exactly both are kept; it costs a timer.
+      connectionsCheckingInterval: Math.min(CONNECTIONS_CHECK_MS, receiveTimeoutMs / 2),
+    },
+    ...(trustProxy.length > 0 && { trustProxy: [...trustProxy] }),
+    ...(clientErrorHandler && { clientErrorHandler }),
   };
 }
 

@@ -1,10 +1,12 @@
 import 'reflect-metadata';
+import type { Socket } from 'node:net';
 import type { ServiceManifest } from '@flotilla/contracts-protocol';
 import { FlotillaError } from '@flotilla/kernel';
 import { Module, type DynamicModule, type InjectionToken, type Type } from '@nestjs/common';
 import { MODULE_METADATA } from '@nestjs/common/constants.js';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { EntityTarget, MigrationInterface, ObjectLiteral } from 'typeorm';
+import type { ChassisConfig } from './config/chassis-settings.ts';
 import type { CallPolicySpec } from './cqrs/call-policies.options.ts';
 import type { Projection } from './projections/projection.ts';
 import type { ScheduleSpec } from './schedules/schedule.options.ts';
@@ -17,6 +19,18 @@ export interface SagaRegistration {
   readonly actions: Type<unknown>;
   /** The reaction of the manifest that brings the events it waits for, if it waits for any. */
   readonly reaction?: string;
+}
+
+/** What a service may say of how its HTTP server is made: see Fastify and Node's `http.createServer`. */
+export interface HttpServerOptions {
+  /** Addresses and networks of proxies whose `X-Forwarded-*` headers are believed. Default: none. */
+  readonly trustProxy?: readonly string[];
+  /** How long a request may take to come in, headers and body, in milliseconds. Default 30,000. */
+  readonly receiveTimeoutMs?: number;
+  /** After how long without a byte in either direction a connection is cut, in milliseconds. Default 75,000. */
+  readonly idleTimeoutMs?: number;
+  /** Answers what is not HTTP, or came in too slowly, and ends the connection. Default: Fastify's. */
+  readonly clientErrorHandler?: (error: NodeJS.ErrnoException, socket: Socket) => void;
 }
 
 export interface ServiceSpec {
@@ -35,6 +49,11 @@ export interface ServiceSpec {
   readonly projections?: readonly Projection[];
   /** What runs at certain times, by name; each has a class with `@Schedule('name')` among the providers. */
   readonly schedules?: Readonly<Record<string, ScheduleSpec>>;
+  /**
+   * How its HTTP server is made, where that differs from the chassis' defaults: limits, proxies that are trusted.
+   * Given the service's configuration.
+   */
+  readonly httpServer?: (config: ChassisConfig) => HttpServerOptions;
   /** Adds to the HTTP server what has to be there before the routes: plugins, documentation. */
   readonly http?: (app: NestFastifyApplication) => Promise<void> | void;
 }

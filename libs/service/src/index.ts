@@ -1,6 +1,12 @@
 // A service
 export { runService } from './run-service.ts';
-export { FlotillaModule, serviceSpecOf, type SagaRegistration, type ServiceSpec } from './flotilla.module.ts';
+export {
+  FlotillaModule,
+  serviceSpecOf,
+  type HttpServerOptions,
+  type SagaRegistration,
+  type ServiceSpec,
+} from './flotilla.module.ts';
 export { createService, type RunningService } from './create-service.ts';
 export type { ServiceParts } from './service-parts.ts';
 
