@@ -34,6 +34,18 @@ export class GatewayConfig extends defineConfig({
     default: 30_000,
     doc: 'how often, at most, an unknown key id makes the keys be fetched again, milliseconds; less follows a rotation sooner, more protects the issuer',
   }),
+  authJwksRefreshMs: setting({
+    env: 'AUTH_JWKS_REFRESH_MS',
+    schema: z.coerce.number().int().min(1_000),
+    default: 300_000,
+    doc: 'how old keys get before they are fetched again, in the background, milliseconds; a key that the issuer takes out is refused after that at the latest',
+  }),
+  authJwksMaxStaleMs: setting({
+    env: 'AUTH_JWKS_MAX_STALE_MS',
+    schema: z.coerce.number().int().min(1_000),
+    default: 3_600_000,
+    doc: 'how long known keys serve while the issuer cannot be reached, milliseconds; then what needs a token is answered 503',
+  }),
   authEmbeddedIssuer: setting({
     env: 'AUTH_EMBEDDED_ISSUER',
     schema: flag,
@@ -44,7 +56,7 @@ export class GatewayConfig extends defineConfig({
     env: 'AUTH_SIGNING_KEY_FILE',
     schema: z.string().min(1).optional(),
     default: undefined,
-    doc: "the file that keeps the embedded issuer's key (made if absent), so that tokens outlive a restart; without it every start has a new key",
+    doc: "the file that keeps the embedded issuer's keys (made if absent), so that tokens outlive a restart; without it every start has a new key",
   }),
   rateLimitMax: setting({
     env: 'RATE_LIMIT_MAX',
@@ -60,6 +72,50 @@ export class GatewayConfig extends defineConfig({
     dynamic: true,
     doc: 'the window of RATE_LIMIT_MAX, milliseconds',
   }),
+  trustedProxies: setting({
+    env: 'TRUSTED_PROXIES',
+    schema: z
+      .string()
+      .transform((text) =>
+        text
+          .split(',')
+          .map((each) => each.trim())
+          .filter((each) => each !== ''),
+      )
+      .pipe(
+        z.array(
+          z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()], 'must be addresses or networks (10.0.0.0/8)'),
+        ),
+      ),
+    default: [],
+    doc: 'the proxies in front of the gateway, addresses or networks, comma-separated: from them the address of the caller is taken from X-Forwarded-For. Without it, everybody behind a proxy without a token is one caller to the rate limit',
+  }),
+  receiveTimeoutMs: setting({
+    env: 'HTTP_RECEIVE_TIMEOUT_MS',
+    schema: z.coerce.number().int().min(500),
+    default: 15_000,
+    doc: 'how long a caller may take to send a request, headers and body, milliseconds; slower ones are answered 408 and cut off',
+  }),
+  maxConnections: setting({
+    env: 'HTTP_MAX_CONNECTIONS',
+    schema: z.coerce.number().int().positive(),
+    default: 10_000,
+    doc: 'connections open at a time; further ones are closed at once. Each costs some kilobytes and a file descriptor',
+  }),
+  maxInFlight: setting({
+    env: 'MAX_IN_FLIGHT',
+    schema: z.coerce.number().int().positive(),
+    default: 1_000,
+    dynamic: true,
+    doc: 'requests being answered at a time, event streams not counted; more are answered 503 at once, so that those that were taken are answered in time',
+  }),
+  maxLagMs: setting({
+    env: 'MAX_EVENT_LOOP_LAG_MS',
+    schema: z.coerce.number().int().positive(),
+    default: 500,
+    dynamic: true,
+    doc: 'how late the event loop may run, for over a second, before requests are answered 503, milliseconds',
+  }),
   requestDeadlineMs: setting({
     env: 'REQUEST_DEADLINE_MS',
     schema: z.coerce.number().int().min(100),
@@ -71,6 +127,12 @@ export class GatewayConfig extends defineConfig({
     schema: z.coerce.number().int().positive(),
     default: 1_000,
     doc: 'server-sent event streams open at a time; each holds a connection and a subscription, more are answered 503',
+  }),
+  maxStreamsPerCaller: setting({
+    env: 'MAX_EVENT_STREAMS_PER_CALLER',
+    schema: z.coerce.number().int().positive(),
+    default: 50,
+    doc: 'event streams that one caller (token subject) may have open; more are answered 429, so that one caller cannot take them all',
   }),
   streamHeartbeatMs: setting({
     env: 'EVENT_STREAM_HEARTBEAT_MS',

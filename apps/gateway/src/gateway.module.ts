@@ -1,5 +1,6 @@
 import { GetProduct, ListProducts } from '@flotilla/contracts-catalog';
-import { callPolicy, FlotillaModule } from '@flotilla/service';
+import type { Clock } from '@flotilla/kernel';
+import { callPolicy, CLOCK, FlotillaModule } from '@flotilla/service';
 import { Module } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR } from '@nestjs/core';
 import { AuthGuard } from './auth/auth.guard.ts';
@@ -12,6 +13,7 @@ import { DeadlineInterceptor, ReplayedInterceptor } from './http/answer.intercep
 import { AuthController } from './http/auth.controller.ts';
 import { CatalogController } from './http/catalog.controller.ts';
 import { configureHttp } from './http/configure-http.ts';
+import { httpServer } from './http/http-server.ts';
 import { OrderEventsController } from './http/order-events.controller.ts';
 import { OrdersController } from './http/orders.controller.ts';
 import { Placement } from './http/placement.ts';
@@ -29,6 +31,7 @@ const CATALOGUE_PATIENCE = { attempts: 2, attemptTimeoutMs: 1_000 };
   imports: [
     FlotillaModule.forService({
       manifest: gatewayService,
+      httpServer,
       http: configureHttp,
       callPolicies: [
         callPolicy(GetProduct, {
@@ -53,14 +56,14 @@ const CATALOGUE_PATIENCE = { attempts: 2, attemptTimeoutMs: 1_000 };
   providers: [
     {
       provide: EmbeddedIssuer,
-      useFactory: (config: GatewayConfig) => EmbeddedIssuer.fromConfig(config),
-      inject: [GatewayConfig],
+      useFactory: (config: GatewayConfig, clock: Clock) => EmbeddedIssuer.fromConfig(config, clock),
+      inject: [GatewayConfig, CLOCK],
     },
     {
       provide: TokenVerifier,
-      useFactory: (config: GatewayConfig, issuer: EmbeddedIssuer | undefined) =>
-        new TokenVerifier(config, issuer),
-      inject: [GatewayConfig, EmbeddedIssuer],
+      useFactory: (config: GatewayConfig, issuer: EmbeddedIssuer | undefined, clock: Clock) =>
+        new TokenVerifier(config, issuer, clock),
+      inject: [GatewayConfig, EmbeddedIssuer, CLOCK],
     },
     Authentication,
     Placement,

@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { generateKeyPair, importJWK, SignJWT, UnsecuredJWT, type JWK } from 'jose';
+import { generateKeyPair, importJWK, SignJWT, UnsecuredJWT } from 'jose';
 import type { Scope } from '../src/auth/scopes.ts';
 import type { Route } from '../src/http/route.ts';
 import { routes } from '../src/http/routes.ts';
@@ -67,7 +66,7 @@ describe('a token', () => {
   };
   /** Signed with the gateway's own key, so that only what the test changes is wrong. */
   const signed = async (change: (token: SignJWT) => SignJWT, claimedKid?: string): Promise<string> => {
-    const jwk = JSON.parse(await readFile(gateway.keyFile, 'utf8')) as JWK & { kid: string };
+    const jwk = await gateway.signingKey();
     const token = new SignJWT({ scope: 'orders:read' })
       .setProtectedHeader({ alg: 'ES256', kid: claimedKid ?? jwk.kid })
       .setSubject('c-1')
@@ -97,7 +96,7 @@ describe('a token', () => {
     refused(await signed((token) => token, 'other')));
 
   it('without an end, or without a subject, is refused', async () => {
-    const jwk = JSON.parse(await readFile(gateway.keyFile, 'utf8')) as JWK & { kid: string };
+    const jwk = await gateway.signingKey();
     const key = await importJWK(jwk, 'ES256');
     const base = () =>
       new SignJWT({ scope: 'orders:read' })
@@ -109,7 +108,7 @@ describe('a token', () => {
   });
 
   it('that is forged is refused', async () => {
-    const jwk = JSON.parse(await readFile(gateway.keyFile, 'utf8')) as JWK & { kid: string };
+    const jwk = await gateway.signingKey();
     const { privateKey } = await generateKeyPair('ES256');
     const claims = { scope: 'orders:read', sub: 'c-1', iss: 'flotilla', aud: 'flotilla', exp: 4_102_444_800 };
     await refused(

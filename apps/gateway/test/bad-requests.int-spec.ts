@@ -126,6 +126,24 @@ describe('a body that is not as it must be', () => {
     expect(answer.body.errors?.map((each) => each.path)).toEqual([path]);
   });
 
+  it.each([
+    ['NUL', '\\u0000'],
+    ['half of a surrogate pair', '\\ud800'],
+  ])('with %s, which no database keeps, is refused wherever it stands', async (_what, escape) => {
+    const wrong = {
+      lines: [line({ sku: 'LAMP?' })],
+      reference: 'a?b',
+      shipTo: { name: '?', country: 'France' },
+    };
+    const raw = JSON.stringify(anOrder(wrong)).replaceAll('?', escape);
+    const { status, body } = await place({ raw, headers: json });
+    expect(status).toBe(400);
+    expect(body.errors?.map(({ path }) => path).sort()).toEqual(['lines.0.sku', 'reference', 'shipTo.name']);
+    const sku = await gateway.call('GET', '/v1/products/LAMP%00');
+    expect([sku.status, sku.body]).toEqual([400, aProblem(400, 'invalid-request')]);
+    expect((await gateway.call('GET', '/v1/products?cursor=%00')).status).toBe(400);
+  });
+
   it('of 1,000 lines is taken', async () => {
     const lines = Array.from({ length: 1_000 }, () => line({ quantity: 1_000_000 }));
     expect((await place({ body: anOrder({ lines }) })).status).toBe(202);

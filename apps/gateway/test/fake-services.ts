@@ -22,7 +22,6 @@ export interface ReceivedCall<M extends AnyMessageClass> {
 }
 
 interface Answered {
-  readonly body: string;
   readonly outcome: ReplyOutcome;
   readonly reply: unknown;
 }
@@ -35,7 +34,8 @@ export class FakeServices {
   readonly #broker: Broker;
   readonly #servers = new Map<string, Stoppable>();
   readonly #calls: { readonly type: string; readonly payload: unknown; readonly envelope: Envelope }[] = [];
-  readonly #inbox = new Map<string, Answered>();
+  /** Set before it is answered: who asks meanwhile waits for the same answer, as for a lock on the inbox row. */
+  readonly #inbox = new Map<string, { readonly body: string; readonly answered: Promise<Answered> }>();
 
   constructor(broker: Broker) {
     this.#broker = broker;
@@ -75,20 +75,25 @@ export class FakeServices {
     const body = JSON.stringify(message.json());
     const known = type.contract.kind === 'command' ? this.#inbox.get(envelope.id) : undefined;
     if (known) {
-      if (known.body === body) return answerTo(envelope, known.outcome, known.reply, true);
+      if (known.body === body) {
+        const { outcome, reply } = await known.answered;
+        return answerTo(envelope, outcome, reply, true);
+      }
       const conflict = { code: 'IDEMPOTENCY_CONFLICT', message: 'another payload', retry: 'never' } as const;
       return answerTo(envelope, 'failed', failureBody(conflict));
     }
-    const answered = await this.#ask(type, answering, message);
-    if (answered.outcome !== 'failed') this.#inbox.set(envelope.id, { ...answered, body });
-    return answerTo(envelope, answered.outcome, answered.reply);
+    const answered = this.#ask(type, answering, message);
+    this.#inbox.set(envelope.id, { body, answered });
+    const { outcome, reply } = await answered;
+    if (outcome === 'failed') this.#inbox.delete(envelope.id);
+    return answerTo(envelope, outcome, reply);
   }
 
   async #ask(
     type: AnyMessageClass,
     answering: Answering<AnyMessageClass>,
     message: IncomingMessage,
-  ): Promise<Omit<Answered, 'body'>> {
+  ): Promise<Answered> {
     try {
       const { payload } = new type(message.json() as never);
       this.#calls.push({ type: type.contract.type, payload, envelope: message.envelope });

@@ -1,10 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { newId } from '@flotilla/kernel';
 import { startTestService, type TestService } from '@flotilla/service/testing';
 import { EmbeddedIssuer } from '../src/auth/embedded-issuer.ts';
 import { customerScopes, scopes, type Scope } from '../src/auth/scopes.ts';
+import type { SigningKey, SigningKeys } from '../src/auth/signing-keys.ts';
 import { GatewayConfig } from '../src/gateway.config.ts';
 import { GatewayModule } from '../src/gateway.module.ts';
 import { FakeServices } from './fake-services.ts';
@@ -56,7 +57,7 @@ export class GatewayUnderTest implements AsyncDisposable {
   static async start(env: Readonly<Record<string, string>> = {}): Promise<GatewayUnderTest> {
     const folder = await mkdtemp(join(tmpdir(), 'gateway-'));
     const keyFile = join(folder, 'key.json');
-    const issuer = await EmbeddedIssuer.create(issuerName, 'flotilla', keyFile);
+    const issuer = await EmbeddedIssuer.create({ issuer: issuerName, audience: 'flotilla', keyFile });
     const service = await startTestService({
       module: GatewayModule,
       config: GatewayConfig,
@@ -74,6 +75,12 @@ export class GatewayUnderTest implements AsyncDisposable {
   /** A token of the embedded issuer. */
   token(subject = 'c-1', scope: readonly Scope[] = customerScopes, ttlSeconds = 60): Promise<string> {
     return this.#issuer.issue({ subject, scope: scope.join(' '), ttlSeconds });
+  }
+
+  /** The key with which tokens are signed now, for tokens that the issuer would not make. */
+  async signingKey(): Promise<SigningKey> {
+    const { keys } = JSON.parse(await readFile(this.keyFile, 'utf8')) as { keys: SigningKeys };
+    return keys[0];
   }
 
   operator(): Promise<string> {
@@ -95,7 +102,7 @@ export class GatewayUnderTest implements AsyncDisposable {
     });
     const text = await response.text();
     const type = response.headers.get('content-type') ?? '';
-    const body = (type.includes('json') ? JSON.parse(text) : undefined) as T;
+    const body = (type.includes('json') && text !== '' ? JSON.parse(text) : undefined) as T;
     return { status: response.status, headers: response.headers, body, text };
   }
 

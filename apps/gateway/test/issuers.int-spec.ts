@@ -4,9 +4,17 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { until } from '@flotilla/testing';
-import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK } from 'jose';
+import { decodeProtectedHeader, exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK } from 'jose';
 import { EmbeddedIssuer } from '../src/auth/embedded-issuer.ts';
 import { customerScopes } from '../src/auth/scopes.ts';
+import {
+  MAX_TOKEN_TTL_SECONDS,
+  newSigningKey,
+  openSigningKeys,
+  publicPart,
+  readSigningKeys,
+  rotateSigningKeys,
+} from '../src/auth/signing-keys.ts';
 import { TokenVerifier } from '../src/auth/token-verifier.ts';
 import { GatewayConfig } from '../src/gateway.config.ts';
 import { aProblem, GatewayUnderTest } from './gateway-under-test.ts';
@@ -112,7 +120,7 @@ describe('with an issuer outside', () => {
     ]);
     expect((await gateway.call('GET', '/v1/products')).status).toBe(200);
     issuer.answer = 'keys';
-    expect(await list(token)).toBe(200);
+    await until(async () => (await list(token)) === 200, { describe: 'the keys are there' });
   });
 
   it('that is away is 503', async () => {
@@ -142,7 +150,7 @@ describe('the embedded issuer', () => {
     keyFile = join(folder, 'key.json');
   });
   afterEach(() => rm(folder, { recursive: true }));
-  const create = () => EmbeddedIssuer.create('flotilla', 'flotilla', keyFile);
+  const create = () => EmbeddedIssuer.create({ issuer: 'flotilla', audience: 'flotilla', keyFile });
 
   it('gives tokens that the gateway takes, with the scopes of a customer by default', async () => {
     await using gateway = await GatewayUnderTest.start();
@@ -181,15 +189,82 @@ describe('the embedded issuer', () => {
 
   it('of several processes that start at once has one key', async () => {
     const issuers = await Promise.all(Array.from({ length: 8 }, create));
-    expect(new Set(issuers.map(({ jwks }) => jwks.keys[0]?.kid)).size).toBe(1);
-    const kept = JSON.parse(await readFile(keyFile, 'utf8')) as JWK;
-    expect((await create()).jwks.keys[0]?.kid).toBe(kept.kid);
+    const ids = await Promise.all(issuers.map(async (each) => (await each.jwks()).keys[0]?.kid));
+    expect(new Set(ids).size).toBe(1);
+    const kept = JSON.parse(await readFile(keyFile, 'utf8')) as { keys: JWK[] };
+    expect((await (await create()).jwks()).keys[0]?.kid).toBe(kept.keys[0]?.kid);
   });
 
-  it.each(['', '{}', 'not JSON', '{"kty":"oct","k":"AA"}'])('refuses the key file %j', async (content) => {
-    await writeFile(keyFile, content);
-    await expect(create()).rejects.toMatchObject({ code: 'INVALID_SIGNING_KEY' });
+  it('reads the key file of an earlier version, which is one key', async () => {
+    const key = await newSigningKey();
+    await writeFile(keyFile, JSON.stringify(key));
+    expect((await (await create()).jwks()).keys).toEqual([publicPart(key)]);
   });
+
+  it('has its keys rotated while it runs: in every process, and without a token being refused', async () => {
+    await using gateway = await GatewayUnderTest.start();
+    const replica = await (await gateway.service.startReplica()).app.getUrl();
+    const urls = [gateway.service.url, replica];
+    const statusAt = async (url: string, token: string) =>
+      (await fetch(`${url}/v1/orders`, { headers: { authorization: `Bearer ${token}` } })).status;
+    const issuedAt = async (url: string) => {
+      const response = await fetch(`${url}/v1/auth/token`, { method: 'POST' });
+      return ((await response.json()) as { access_token: string }).access_token;
+    };
+    const keysAt = async (url: string) =>
+      ((await (await fetch(`${url}/.well-known/jwks.json`)).json()) as { keys: JWK[] }).keys;
+    const old = await issuedAt(gateway.service.url);
+
+    const rotated = await rotateSigningKeys(gateway.keyFile, { nowMs: Date.now() });
+    expect((await stat(gateway.keyFile)).mode & 0o777).toBe(0o600);
+    for (const url of urls) {
+      const token = await until(
+        async () => {
+          const each = await issuedAt(url);
+          return decodeProtectedHeader(each).kid === rotated[0].kid && each;
+        },
+        { describe: `${url} signs with the new key` },
+      );
+      for (const other of urls) {
+        await until(async () => (await statusAt(other, token)) === 200, { describe: 'the new key is known' });
+        expect(await statusAt(other, old)).toBe(200);
+      }
+      const published = await keysAt(url);
+      expect(published.map(({ kid }) => kid)).toEqual(rotated.map(({ kid }) => kid));
+      expect(published).toHaveLength(2);
+      for (const key of published) {
+        expect(key).not.toHaveProperty('d');
+        expect(key).not.toHaveProperty('retiredAt');
+      }
+    }
+
+    await rotateSigningKeys(gateway.keyFile, { nowMs: Date.now(), revoke: true });
+    for (const url of urls) {
+      await until(async () => (await statusAt(url, old)) === 401, { describe: `${url} refuses the old key` });
+      expect(await statusAt(url, await issuedAt(url))).toBe(200);
+      expect(await keysAt(url)).toHaveLength(1);
+    }
+  });
+
+  it('forgets a key when the last token that it can have signed has ended, and keeps few', async () => {
+    const start = Date.parse('2030-01-01T00:00:00Z');
+    const [first] = await openSigningKeys(keyFile, start);
+    const day = MAX_TOKEN_TTL_SECONDS * 1_000;
+    const [second] = await rotateSigningKeys(keyFile, { nowMs: start });
+    const ids = async (nowMs: number) => (await readSigningKeys(keyFile, nowMs))?.map(({ kid }) => kid);
+    expect(await ids(start + day - 1_000)).toEqual([second.kid, first.kid]);
+    expect(await ids(start + day + 1_000)).toEqual([second.kid]);
+    for (let n = 0; n < 20; n++) await rotateSigningKeys(keyFile, { nowMs: start + n });
+    expect(await ids(start + 20)).toHaveLength(8);
+  });
+
+  it.each(['', '{}', 'not JSON', '{"kty":"oct","k":"AA"}', '{"keys":[]}', '{"keys":[{"kty":"EC"}]}'])(
+    'refuses the key file %j',
+    async (content) => {
+      await writeFile(keyFile, content);
+      await expect(create()).rejects.toMatchObject({ code: 'INVALID_SIGNING_KEY' });
+    },
+  );
 });
 
 describe('a configuration', () => {

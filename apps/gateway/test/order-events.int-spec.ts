@@ -251,6 +251,33 @@ describe('the streams of a gateway', () => {
     await last.done;
   });
 
+  it('are bounded for each caller, so that one cannot take them all', async () => {
+    await gateway.stop();
+    gateway = await GatewayUnderTest.start({ MAX_EVENT_STREAMS_PER_CALLER: '2' });
+    token = await gateway.token('c-1');
+    const orderId = gateway.fleet.add('c-1');
+    const mine = await Promise.all([1, 2].map(() => StreamClient.open(orderId, token)));
+    const third = await gateway.call('GET', `/v1/orders/${orderId}/events`, { token });
+    expect([third.status, third.headers.get('retry-after'), third.body]).toEqual([
+      429,
+      '5',
+      aProblem(429, 'too-many-streams-of-caller'),
+    ]);
+    const other = await StreamClient.open(gateway.fleet.add('c-2'), await gateway.token('c-2'));
+    expect(other.response.status).toBe(200);
+    for (const client of [...mine, other]) client.hangUp();
+    await Promise.all([...mine, other].map(({ done }) => done));
+    await until(
+      async () => {
+        const client = await StreamClient.open(orderId, token);
+        client.hangUp();
+        await client.done;
+        return client.response.status === 200;
+      },
+      { describe: 'there is room again' },
+    );
+  });
+
   it('are not taken by answers that were no streams', async () => {
     for (let n = 0; n < MAX_STREAMS * 2; n++) {
       const answer = await gateway.call('GET', `/v1/orders/${crypto.randomUUID()}/events`, { token });

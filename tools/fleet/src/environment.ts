@@ -41,10 +41,15 @@ function withoutDeploymentAddresses(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   );
 }
 
+/** Where the gateway of an embedded fleet keeps the keys that it signs tokens with. */
+export function signingKeyFile(dir: DataDir): string {
+  return join(dir.path, 'gateway-signing-key.json');
+}
+
 /** What only one service needs of the embedded fleet. */
 function ownSettings(service: string, { dir }: EnvironmentSource, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   if (service !== 'gateway') return {};
   // Who names an issuer of their own gets no embedded one beside it.
   if (env['AUTH_JWKS_URL'] !== undefined && env['AUTH_JWKS_URL'] !== '') return {};
-  return { AUTH_EMBEDDED_ISSUER: 'true', AUTH_SIGNING_KEY_FILE: join(dir.path, 'gateway-signing-key.json') };
+  return { AUTH_EMBEDDED_ISSUER: 'true', AUTH_SIGNING_KEY_FILE: signingKeyFile(dir) };
 }

@@ -11,6 +11,7 @@ describe('the fleet command', () => {
     expect(names.sort()).toEqual(
       [
         ...[
+          'auth',
           'bench',
           'config',
           'contracts',

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { addAuth } from './commands/auth.ts';
 import { addBench } from './commands/bench.ts';
 import { addConfig } from './commands/config.ts';
 import { addContracts } from './commands/contracts.ts';
@@ -26,7 +27,7 @@ export function buildProgram(context: CommandContext): Command {
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
     ...[addImport, addVerify, addSaga, addDlq, addTracking, addConfig, addSchedule],
-    ...[addMigrate, addProvision, addContracts, addBench],
+    ...[addAuth, addMigrate, addProvision, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);
   return program;

@@ -1,17 +1,25 @@
-import { link, readFile, rm, writeFile } from 'node:fs/promises';
-import { FlotillaError } from '@flotilla/kernel';
+import { FlotillaError, systemClock, type Clock } from '@flotilla/kernel';
 import {
-  exportJWK,
-  generateKeyPair,
+  createLocalJWKSet,
   importJWK,
   SignJWT,
   type CryptoKey,
   type JSONWebKeySet,
-  type JWK,
+  type JWTVerifyGetKey,
 } from 'jose';
 import type { GatewayConfig } from '../gateway.config.ts';
+import {
+  newSigningKey,
+  openSigningKeys,
+  publicPart,
+  readSigningKeys,
+  SIGNING_ALGORITHM,
+  versionOf,
+  type SigningKeys,
+} from './signing-keys.ts';
 
-const ALGORITHM = 'ES256';
+/** How long a rotation of the file may go unnoticed, in milliseconds. Looking costs one `stat`. */
+const LOOK_EVERY_MS = 1_000;
 
 export interface IssueOptions {
   readonly subject: string;
@@ -19,22 +27,43 @@ export interface IssueOptions {
   readonly ttlSeconds: number;
 }
 
-/** Issues tokens to anybody who asks: for development and tests. */
-export class EmbeddedIssuer {
-  readonly #key: CryptoKey | Uint8Array;
-  readonly #publicJwk: JWK;
-  readonly #issuer: string;
-  readonly #audience: string;
+export interface EmbeddedIssuerOptions {
+  readonly issuer: string;
+  readonly audience: string;
+  /** Keeps the keys; without it they end with the process. */
+  readonly keyFile?: string | undefined;
+  readonly clock?: Clock;
+}
 
-  private constructor(key: CryptoKey | Uint8Array, publicJwk: JWK, issuer: string, audience: string) {
-    this.#key = key;
-    this.#publicJwk = publicJwk;
-    this.#issuer = issuer;
-    this.#audience = audience;
+/** What is made of one content of the key file. */
+interface Loaded {
+  readonly version: string | undefined;
+  readonly kid: string;
+  readonly key: CryptoKey | Uint8Array;
+  readonly jwks: JSONWebKeySet;
+  readonly verifyingKeys: JWTVerifyGetKey;
+}
+
+/**
+ * Issues tokens to anybody who asks: for development and tests. Follows its key file, so that a rotation
+ * (`fleet auth rotate`) counts in every process within a second or two, without a restart.
+ */
+export class EmbeddedIssuer {
+  readonly #options: EmbeddedIssuerOptions;
+  readonly #clock: Clock;
+  #loaded: Loaded;
+  #lookedAtMs: number;
+  #looking: Promise<void> | undefined;
+
+  private constructor(options: EmbeddedIssuerOptions, clock: Clock, loaded: Loaded) {
+    this.#options = options;
+    this.#clock = clock;
+    this.#loaded = loaded;
+    this.#lookedAtMs = clock.monotonicMs();
   }
 
   /** The issuer that the configuration asks for, if any. Throws where nobody may get a token for the asking. */
-  static async fromConfig(config: GatewayConfig): Promise<EmbeddedIssuer | undefined> {
+  static async fromConfig(config: GatewayConfig, clock?: Clock): Promise<EmbeddedIssuer | undefined> {
     if (!config.authEmbeddedIssuer) return undefined;
     if (config.environment === 'production') {
       throw new FlotillaError(
@@ -50,83 +79,78 @@ export class EmbeddedIssuer {
         { retry: 'never' },
       );
     }
-    return EmbeddedIssuer.create(config.authIssuer, config.authAudience, config.authSigningKeyFile);
+    return EmbeddedIssuer.create({
+      issuer: config.authIssuer,
+      audience: config.authAudience,
+      keyFile: config.authSigningKeyFile,
+      ...(clock && { clock }),
+    });
   }
 
-  /** With the key in `keyFile`, made if there is none; without a file, with a new key. */
-  static async create(issuer: string, audience: string, keyFile?: string): Promise<EmbeddedIssuer> {
-    const jwk =
-      keyFile === undefined ? await newKey() : ((await readKey(keyFile)) ?? (await firstKey(keyFile)));
-    const { d: _private, ...publicJwk } = jwk;
-    return new EmbeddedIssuer(await importJWK(jwk, ALGORITHM), publicJwk, issuer, audience);
+  /** With the keys of the key file, made if there are none; without a file, with a new key. */
+  static async create(options: EmbeddedIssuerOptions): Promise<EmbeddedIssuer> {
+    const { keyFile, clock = systemClock } = options;
+    if (keyFile === undefined)
+      return new EmbeddedIssuer(options, clock, await load(undefined, [await newSigningKey()]));
+    // The version first: what is written after it is found at the next look.
+    let version = await versionOf(keyFile);
+    const keys = await openSigningKeys(keyFile, clock.now());
+    version ??= await versionOf(keyFile);
+    return new EmbeddedIssuer(options, clock, await load(version, keys));
   }
 
-  /** The public keys. */
-  get jwks(): JSONWebKeySet {
-    return { keys: [this.#publicJwk] };
+  /** The public keys: of the key that signs, and of those whose tokens may still be about. */
+  async jwks(): Promise<JSONWebKeySet> {
+    await this.#follow();
+    return this.#loaded.jwks;
   }
 
-  issue({ subject, scope, ttlSeconds }: IssueOptions): Promise<string> {
-    const { kid } = this.#publicJwk;
+  /** For verifying: looks after the key file first. */
+  readonly verifyingKeys: JWTVerifyGetKey = async (header, token) => {
+    await this.#follow();
+    return this.#loaded.verifyingKeys(header, token);
+  };
+
+  async issue({ subject, scope, ttlSeconds }: IssueOptions): Promise<string> {
+    await this.#follow();
+    const { kid, key } = this.#loaded;
     return new SignJWT({ scope })
-      .setProtectedHeader({ alg: ALGORITHM, ...(kid !== undefined && { kid }) })
+      .setProtectedHeader({ alg: SIGNING_ALGORITHM, kid })
       .setSubject(subject)
-      .setIssuer(this.#issuer)
-      .setAudience(this.#audience)
+      .setIssuer(this.#options.issuer)
+      .setAudience(this.#options.audience)
       .setIssuedAt()
       .setExpirationTime(`${ttlSeconds}s`)
-      .sign(this.#key);
+      .sign(key);
+  }
+
+  /** Reads the key file again if it is another one than before; asked often, it looks seldom. */
+  #follow(): Promise<void> | undefined {
+    const { keyFile } = this.#options;
+    if (keyFile === undefined) return undefined;
+    if (this.#clock.monotonicMs() - this.#lookedAtMs < LOOK_EVERY_MS) return this.#looking;
+    this.#lookedAtMs = this.#clock.monotonicMs();
+    this.#looking ??= this.#look(keyFile).finally(() => (this.#looking = undefined));
+    return this.#looking;
+  }
+
+  async #look(keyFile: string): Promise<void> {
+    const version = await versionOf(keyFile);
+    if (version === this.#loaded.version) return;
+    const keys = await readSigningKeys(keyFile, this.#clock.now());
+    // A file that is gone, as after `fleet up --fresh` beside a gateway that runs: its keys go on.
+    if (keys) this.#loaded = await load(version, keys);
   }
 }
 
-async function readKey(file: string): Promise<JWK | undefined> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-  const jwk = parseJwk(text);
-  if (jwk?.kty !== 'EC' || jwk.d === undefined) {
-    throw new FlotillaError(
-      'INVALID_SIGNING_KEY',
-      `${file} holds no private EC key as a JWK: remove it, and a new one is made`,
-      {
-        retry: 'never',
-      },
-    );
-  }
-  return jwk;
-}
-
-function parseJwk(text: string): JWK | undefined {
-  try {
-    return JSON.parse(text) as JWK;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Makes the key of the file; a process that starts at the same time may have been first. */
-async function firstKey(file: string): Promise<JWK> {
-  const jwk = await newKey();
-  const draft = `${file}.${crypto.randomUUID()}`;
-  // Written aside and linked: whoever sees the file sees all of it.
-  await writeFile(draft, JSON.stringify(jwk), { mode: 0o600 });
-  try {
-    await link(draft, file);
-    return jwk;
-  } catch (error) {
-    const other = await readKey(file);
-    if (!other) throw error;
-    return other;
-  } finally {
-    await rm(draft);
-  }
-}
-
-async function newKey(): Promise<JWK> {
-  const { privateKey } = await generateKeyPair(ALGORITHM, { extractable: true });
-  return { ...(await exportJWK(privateKey)), alg: ALGORITHM, use: 'sig', kid: crypto.randomUUID() };
+async function load(version: string | undefined, keys: SigningKeys): Promise<Loaded> {
+  const [signing] = keys;
+  const jwks = { keys: keys.map(publicPart) };
+  return {
+    version,
+    kid: signing.kid,
+    key: await importJWK(signing, SIGNING_ALGORITHM),
+    jwks,
+    verifyingKeys: createLocalJWKSet(jwks),
+  };
 }

@@ -1,16 +1,11 @@
-import { FlotillaError } from '@flotilla/kernel';
-import {
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  errors,
-  jwtVerify,
-  type JWTPayload,
-  type JWTVerifyGetKey,
-} from 'jose';
+import { FlotillaError, systemClock, type Clock } from '@flotilla/kernel';
+import { Logger } from '@nestjs/common';
+import { errors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose';
 import type { GatewayConfig } from '../gateway.config.ts';
 import { HttpProblem } from '../http/problem.ts';
 import type { Caller } from './caller.ts';
 import type { EmbeddedIssuer } from './embedded-issuer.ts';
+import { RemoteKeys } from './remote-keys.ts';
 
 /** Signatures that only the holder of a private key can make: a published key must not be usable as a secret. */
 const ALGORITHMS = ['ES256', 'RS256', 'EdDSA'];
@@ -22,16 +17,22 @@ export class TokenVerifier {
   readonly #issuer: string;
   readonly #audience: string;
 
-  constructor(config: GatewayConfig, embedded: EmbeddedIssuer | undefined) {
+  constructor(config: GatewayConfig, embedded: EmbeddedIssuer | undefined, clock: Clock = systemClock) {
     this.#issuer = config.authIssuer;
     this.#audience = config.authAudience;
     if (embedded) {
-      this.#keys = createLocalJWKSet(embedded.jwks);
+      this.#keys = embedded.verifyingKeys;
     } else if (config.authJwksUrl !== undefined) {
-      this.#keys = createRemoteJWKSet(new URL(config.authJwksUrl), {
-        cooldownDuration: config.authJwksCooldownMs,
-        timeoutDuration: JWKS_TIMEOUT_MS,
-      });
+      const logger = new Logger('Issuer');
+      this.#keys = new RemoteKeys({
+        url: config.authJwksUrl,
+        cooldownMs: config.authJwksCooldownMs,
+        refreshMs: config.authJwksRefreshMs,
+        maxStaleMs: config.authJwksMaxStaleMs,
+        timeoutMs: JWKS_TIMEOUT_MS,
+        clock,
+        onChange: (message) => logger.warn(message),
+      }).get;
     } else {
       throw new FlotillaError(
         'NO_TOKEN_ISSUER',
@@ -63,7 +64,8 @@ function toCaller({ sub = '', exp = 0, scope }: JWTPayload): Caller {
 }
 
 function toProblem(error: unknown): HttpProblem {
-  if (!isTokensFault(error)) {
+  // What is no fault of the token: keys that cannot be had, or that cannot be used.
+  if (!(error instanceof errors.JOSEError)) {
     return new HttpProblem(503, 'issuer-unavailable', "The token issuer's keys cannot be had; try again", {
       headers: { 'retry-after': '5' },
       cause: error,
@@ -74,14 +76,4 @@ function toProblem(error: unknown): HttpProblem {
     return new HttpProblem(401, 'token-expired', 'The token has expired: get a new one', { headers });
   }
   return new HttpProblem(401, 'token-invalid', 'The token is not valid here', { headers });
-}
-
-/** Whether the token is wrong; else it is the issuer that gave no keys, or keys that cannot be read. */
-function isTokensFault(error: unknown): boolean {
-  return (
-    error instanceof errors.JOSEError &&
-    error.code !== errors.JOSEError.code &&
-    !(error instanceof errors.JWKSTimeout) &&
-    !(error instanceof errors.JWKSInvalid)
-  );
 }

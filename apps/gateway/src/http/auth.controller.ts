@@ -25,7 +25,7 @@ export class AuthController {
 
   @Serves(routes.keys)
   keys() {
-    return this.#required().jwks;
+    return this.#required().jwks();
   }
 
   #required(): EmbeddedIssuer {

@@ -1,22 +1,28 @@
 import rateLimit from '@fastify/rate-limit';
+import type { Clock } from '@flotilla/kernel';
+import { EventLoopLag } from '@flotilla/observability';
+import { CLOCK } from '@flotilla/service';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { SwaggerModule } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import { Authentication } from '../auth/authentication.ts';
+import { callerAddress, FailedTokens } from '../auth/failed-tokens.ts';
 import { GatewayConfig } from '../gateway.config.ts';
+import { LoadShedding } from './load-shedding.ts';
 import { openApiDocument } from './openapi.ts';
 import { HttpProblem } from './problem.ts';
 
 /** The callers that are counted; beyond them, those that were not seen for longest are forgotten. */
 const COUNTED_CALLERS = 10_000;
 
-const probes = /^\/(health\/|metrics$)/;
+const probes = /^\/(health\/(live|ready)|metrics)(\?|$)/;
 const json = /^application\/json\s*(;|$)/i;
 
-/** What the gateway adds to the HTTP server before its routes: rate limits, strictness, documentation. */
+/** What the gateway adds to the HTTP server before its routes: bounds, rate limits, strictness, documentation. */
 export async function configureHttp(app: NestFastifyApplication): Promise<void> {
-  await limitRates(app);
   hardenHttp(app);
+  shedLoad(app);
+  await limitRates(app);
   SwaggerModule.setup('docs', app, openApiDocument(), {
     jsonDocumentUrl: 'openapi.json',
     yamlDocumentUrl: 'openapi.yaml',
@@ -26,9 +32,24 @@ export async function configureHttp(app: NestFastifyApplication): Promise<void> 
   });
 }
 
+/** Before anything is counted or verified: what there is no room for costs next to nothing. */
+function shedLoad(app: NestFastifyApplication): void {
+  const config = app.get(GatewayConfig);
+  const shedding = new LoadShedding(config, app.get(EventLoopLag, { strict: false }));
+  app.getHttpServer().maxConnections = config.maxConnections;
+  app
+    .getHttpAdapter()
+    .getInstance()
+    .addHook('onRequest', (request, reply, done) => {
+      if (probes.test(request.url)) done();
+      else done(shedding.admit(request, reply));
+    });
+}
+
 async function limitRates(app: NestFastifyApplication): Promise<void> {
   const config = app.get(GatewayConfig);
   const authentication = app.get(Authentication);
+  const failedTokens = new FailedTokens(config, app.get<Clock>(CLOCK));
   const server = app.getHttpAdapter().getInstance();
   await app.register(rateLimit, {
     global: false,
@@ -36,7 +57,7 @@ async function limitRates(app: NestFastifyApplication): Promise<void> {
     max: () => config.rateLimitMax,
     timeWindow: () => config.rateLimitWindowMs,
     cache: COUNTED_CALLERS,
-    keyGenerator: (request: FastifyRequest) => callerKey(authentication, request),
+    keyGenerator: (request: FastifyRequest) => callerKey(authentication, failedTokens, request),
     allowList: (request: FastifyRequest) => probes.test(request.url),
     errorResponseBuilder: (_request: FastifyRequest, { after }: { after: string }) =>
       new HttpProblem(429, 'rate-limited', `More requests than allowed; try again in ${after}`),
@@ -45,14 +66,24 @@ async function limitRates(app: NestFastifyApplication): Promise<void> {
   server.addHook('onRequest', server.rateLimit());
 }
 
-/** Who is counted: the subject of a valid token, else the address. A claim alone would be everybody's way around. */
-async function callerKey(authentication: Authentication, request: FastifyRequest): Promise<string> {
-  if (request.headers.authorization === undefined) return `address ${request.ip}`;
+/**
+ * Who is counted: the subject of a valid token, else the address. A claim alone would be everybody's way around, and
+ * an address that keeps sending bad tokens is counted before another one is checked.
+ */
+async function callerKey(
+  authentication: Authentication,
+  failedTokens: FailedTokens,
+  request: FastifyRequest,
+): Promise<string> {
+  const address = callerAddress(request.ip);
+  if (request.headers.authorization === undefined) return `address ${address}`;
+  if (failedTokens.blockedForMs(address) > 0) return `address ${address}`;
   try {
     return `subject ${(await authentication.callerOf(request)).subject}`;
   } catch (problem) {
-    if (problem instanceof HttpProblem) return `address ${request.ip}`;
-    throw problem;
+    if (!(problem instanceof HttpProblem)) throw problem;
+    if (problem.status === 401) failedTokens.noteFailure(address);
+    return `address ${address}`;
   }
 }
 

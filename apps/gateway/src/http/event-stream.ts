@@ -3,6 +3,9 @@ import type { FastifyReply } from 'fastify';
 /** How long a client waits before it connects again, in milliseconds. */
 const RECONNECT_MS = 1_000;
 
+/** What may wait for a client that does not read, in bytes; then its connection is cut, and it resumes. */
+const MAX_UNREAD_BYTES = 65_536;
+
 export interface StreamEvent {
   /** What the client sends back as `Last-Event-ID`. */
   readonly id: number;
@@ -29,14 +32,20 @@ export class EventStream {
   }
 
   send({ id, name, data }: StreamEvent): void {
-    this.#reply.raw.write(`id: ${id}\nevent: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
+    this.#write(`id: ${id}\nevent: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
   }
 
   comment(text: string): void {
-    this.#reply.raw.write(`: ${text}\n\n`);
+    this.#write(`: ${text}\n\n`);
   }
 
   end(): void {
     this.#reply.raw.end();
+  }
+
+  #write(text: string): void {
+    const { raw } = this.#reply;
+    raw.write(text);
+    if (raw.writableLength > MAX_UNREAD_BYTES) raw.destroy();
   }
 }

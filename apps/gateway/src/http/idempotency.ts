@@ -28,7 +28,11 @@ export function commandIdOf(route: Route, request: FastifyRequest, subject: stri
       'An Idempotency-Key is 1 to 200 printable ASCII characters without spaces',
     );
   }
-  // The path with its values, not the pattern: a key may be used again for another order.
-  const path = request.url.split('?', 1)[0] ?? request.url;
+  // The path with its values, not the pattern: a key may be used again for another order. Made anew from what the
+  // request names, because one address can be written in several ways (%4C is L, an id may be in capitals).
+  const named = route.params?.parse(request.params) ?? {};
+  const path = route.path.replaceAll(/\{(\w+)\}/g, (_all, name: string) =>
+    encodeURIComponent(String(named[name])),
+  );
   return deterministicId('http', subject, route.method, path, key);
 }

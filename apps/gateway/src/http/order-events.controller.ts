@@ -35,7 +35,8 @@ interface Followed {
 @Controller()
 export class OrderEventsController implements BeforeApplicationShutdown {
   readonly #logger = new Logger('OrderEvents');
-  readonly #open = new Set<AbortController>();
+  /** By the caller whose stream it is. */
+  readonly #open = new Map<AbortController, string>();
   #draining = false;
 
   constructor(
@@ -70,19 +71,29 @@ export class OrderEventsController implements BeforeApplicationShutdown {
   /** Ends all streams: their clients go on at another process. */
   beforeApplicationShutdown(): void {
     this.#draining = true;
-    for (const stream of this.#open) stream.abort();
+    for (const stream of this.#open.keys()) stream.abort();
   }
 
   /** Counts a new stream in. The result is aborted when it has to end: the client went, the token ends, a drain. */
-  #admit({ expiresAt }: Caller, reply: FastifyReply): AbortController {
+  #admit({ subject, expiresAt }: Caller, reply: FastifyReply): AbortController {
     if (this.#draining || this.#open.size >= this.config.maxStreams) {
       throw new HttpProblem(503, 'too-many-streams', 'Too many event streams are open; try again later', {
         headers: { 'retry-after': '5' },
       });
     }
+    let own = 0;
+    for (const each of this.#open.values()) if (each === subject) own++;
+    if (own >= this.config.maxStreamsPerCaller) {
+      throw new HttpProblem(
+        429,
+        'too-many-streams-of-caller',
+        `You have ${own} event streams open, as many as one caller may: close one first`,
+        { headers: { 'retry-after': '5' } },
+      );
+    }
     const closed = new AbortController();
     const end = (): void => closed.abort();
-    this.#open.add(closed);
+    this.#open.set(closed, subject);
     reply.raw.once('close', end);
     if (reply.raw.destroyed) end();
     const timer = this.clock.after(Math.min(expiresAt - this.clock.now(), MAX_STREAM_MS), end);

@@ -19,13 +19,13 @@ export class ProblemFilter implements ExceptionFilter {
     const reply = http.getResponse<FastifyReply>();
     const problem = toProblem(error);
     if (reply.sent) {
-      this.#logger.error({ err: error, path: request.url }, 'Failed after the answer was sent');
+      this.#logger.error({ err: error, route: routeName(request) }, 'Failed after the answer was sent');
       return;
     }
     // An address that cannot be read is refused before the chassis has given the request its id.
     const correlationId = String(reply.getHeader(CORRELATION_ID) ?? newId());
     if (problem.status >= 500) {
-      this.#logger.error({ err: error, path: request.url, correlationId }, problem.message);
+      this.#logger.error({ err: error, route: routeName(request), correlationId }, problem.message);
     }
     if (wasReplayed(error)) void reply.header(REPLAYED, 'true');
     void reply
@@ -37,4 +37,9 @@ export class ProblemFilter implements ExceptionFilter {
         JSON.stringify(problemDetails(problem, { instance: request.url.split('?', 1)[0], correlationId })),
       );
   }
+}
+
+/** For the log: the pattern and not the address, in which callers' words stand. */
+function routeName({ method, routeOptions }: FastifyRequest): string {
+  return `${method} ${routeOptions.url ?? 'unmatched'}`;
 }

@@ -5,12 +5,28 @@ import { RemoteFailureError } from '@flotilla/service';
 import { HttpException } from '@nestjs/common';
 import { HttpProblem } from './problem.ts';
 
+interface Refusal {
+  readonly status: number;
+  readonly code: string;
+  /** What the caller is told; else the refusal's own words, which of some tell who refused. */
+  readonly detail?: string;
+}
+
 /** The status of every refusal that a service may declare; others are 422. */
-const refusals: Readonly<Record<string, { readonly status: number; readonly code: string }>> = {
-  OrderNotFound: { status: 404, code: 'order-not-found' },
-  ProductNotFound: { status: 404, code: 'product-not-found' },
-  SkuNotFound: { status: 404, code: 'sku-not-found' },
-  InvalidCursor: { status: 400, code: 'invalid-cursor' },
+const refusals: Readonly<Record<string, Refusal>> = {
+  // The same words whoever says it: else they would tell whether another's order exists.
+  OrderNotFound: {
+    status: 404,
+    code: 'order-not-found',
+    detail: 'There is no such order, or it is not yours',
+  },
+  ProductNotFound: { status: 404, code: 'product-not-found', detail: 'There is no such product' },
+  SkuNotFound: { status: 404, code: 'sku-not-found', detail: 'There is no stock of this SKU' },
+  InvalidCursor: {
+    status: 400,
+    code: 'invalid-cursor',
+    detail: 'The cursor is not one of this list: take nextCursor of the page before, as it was',
+  },
   NotReturnable: { status: 409, code: 'order-not-returnable' },
   ReturnExists: { status: 409, code: 'return-exists' },
   NotCancellable: { status: 409, code: 'order-not-cancellable' },
@@ -23,6 +39,9 @@ const refusals: Readonly<Record<string, { readonly status: number; readonly code
   TotalTooLarge: { status: 422, code: 'total-too-large' },
   NotStocked: { status: 422, code: 'product-not-stocked' },
 };
+
+/** What the protocol writes for a refusal without words of its own. */
+const wordless = /^[a-z0-9-]+\.\w+\.v\d+ was refused: /;
 
 /** A service is away, slow or full: the same request may be answered a moment later. */
 const unavailable: ReadonlySet<string> = new Set([
@@ -64,8 +83,9 @@ export function toProblem(error: unknown): HttpProblem {
 
 function toRefusal({ code, message, data }: BusinessError): HttpProblem {
   if (code === 'NotCaughtUp') return notCaughtUp(data);
-  const known = refusals[code] ?? { status: 422, code: 'refused' };
-  return new HttpProblem(known.status, known.code, message, { data });
+  const known: Refusal = refusals[code] ?? { status: 422, code: 'refused' };
+  const words = wordless.test(message) ? `It was refused: ${code}` : message;
+  return new HttpProblem(known.status, known.code, known.detail ?? words, { data });
 }
 
 function notCaughtUp(data: unknown): HttpProblem {

@@ -1,11 +1,12 @@
 import { z } from 'zod';
+import { MAX_TOKEN_TTL_SECONDS } from '../../auth/signing-keys.ts';
 
 export const tokenBody = z.strictObject({
   /** Whom the token is for: a customer, or a program. */
   customerId: z.string().min(1).max(100).default('operator'),
   /** Separated by spaces. Default: what a customer needs. */
   scope: z.string().max(500).optional(),
-  ttlSeconds: z.int().min(1).max(86_400).default(3_600),
+  ttlSeconds: z.int().min(1).max(MAX_TOKEN_TTL_SECONDS).default(3_600),
 });
 
 export const issuedToken = z.object({
