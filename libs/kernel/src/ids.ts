@@ -6,11 +6,12 @@ let sequence = 0;
 // Random bytes are drawn in bulk: a draw costs more than an id.
 const pool = Buffer.alloc(4_096);
 let drawn = pool.length;
+let fill: (bytes: Buffer) => unknown = randomFillSync;
 
 /** Draws `count` random bytes (cryptographic, up to 32): where they begin in the pool, valid until the next call. */
 function draw(count: number): number {
   if (drawn + count > pool.length) {
-    randomFillSync(pool);
+    fill(pool);
     drawn = 0;
   }
   drawn += count;
@@ -56,6 +57,17 @@ export function deterministicId(...parts: readonly (string | number)[]): string 
   bytes[6] = 0x80 | ((bytes[6] ?? 0) & 0x0f);
   bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
   return formatUuid(bytes, 0);
+}
+
+/**
+ * From now on the random part of ids comes from `source`, and nothing is known of ids made before: for a simulation that
+ * must repeat itself. Without `source` it is the machine's randomness again.
+ */
+export function simulateIds(source?: (bytes: Uint8Array) => void): void {
+  fill = source ?? randomFillSync;
+  drawn = pool.length;
+  lastMs = 0;
+  sequence = 0;
 }
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;

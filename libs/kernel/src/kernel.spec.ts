@@ -12,6 +12,7 @@ import {
   systemClock,
   timeOfId,
 } from './index.ts';
+import { simulateIds } from './simulation.ts';
 
 it('writes times in ISO 8601, whichever was asked for before', () => {
   const times = [0, 0, 1_700_000_000_123, 1, 1_700_000_000_123];
@@ -51,6 +52,20 @@ describe('ids', () => {
     expect([...ids].sort()).toEqual(ids);
     expect(new Set(ids).size).toBe(ids.length);
     expect(timeOfId(ids[0] ?? '')).toBe(at);
+  });
+
+  it('repeats them in a simulation, and draws them at random again after it', () => {
+    const simulated = (): string[] => {
+      let next = 0;
+      simulateIds((bytes) => {
+        for (let at = 0; at < bytes.length; at++) bytes[at] = next++;
+      });
+      return Array.from({ length: 300 }, (_, index) => newId(index));
+    };
+    const first = simulated();
+    expect(simulated()).toEqual(first);
+    simulateIds();
+    expect(new Set([...first, ...Array.from({ length: 300 }, (_, index) => newId(index))]).size).toBe(600);
   });
 
   it('derives the same id from the same parts and another from parts cut elsewhere', () => {

@@ -1,0 +1,1 @@
+export { simulateIds } from './ids.ts';

@@ -1,0 +1,211 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Clock, TimerHandle } from '@flotilla/kernel';
+import { EventQueue } from './event-queue.ts';
+import { SeededRandom } from './seeded-random.ts';
+import { drained } from './simulated-globals.ts';
+import { Trace } from './trace.ts';
+
+/** One run of a program within a simulation. When it has crashed, nothing that it began goes on. */
+export class SimulatedProcess {
+  readonly name: string;
+  readonly #simulation: Simulation;
+  #alive = true;
+
+  constructor(simulation: Simulation, name: string) {
+    this.#simulation = simulation;
+    this.name = name;
+  }
+
+  get alive(): boolean {
+    return this.#alive;
+  }
+
+  /** Runs code as this process: what it starts belongs to it. */
+  run<T>(code: () => T): T {
+    return processes.run(this, code);
+  }
+
+  /** Ends it as `kill -9` does: its timers and everything it waits for are gone. */
+  crash(): void {
+    this.#alive = false;
+    this.#simulation.trace.add(this.#simulation.elapsedMs, this.name, 'crashes');
+  }
+}
+
+const processes = new AsyncLocalStorage<SimulatedProcess>();
+
+/** The simulated process whose code runs; undefined outside of all. */
+export function currentProcess(): SimulatedProcess | undefined {
+  return processes.getStore();
+}
+
+interface SimulatedEvent {
+  readonly dueMs: number;
+  readonly order: number;
+  readonly owner: SimulatedProcess | undefined;
+  /** What the trace says; undefined: it is not worth a line. */
+  readonly label: string | undefined;
+  readonly happen: () => void;
+  cancelled: boolean;
+}
+
+export interface SimulationOptions {
+  readonly seed: number;
+  /** Keeps the lines of the trace, for a reader. Default false: only their hash. */
+  readonly trace?: boolean;
+  /** Wall time at the beginning, milliseconds since the epoch. Default 2030-01-01. */
+  readonly startMs?: number;
+}
+
+/** How a run of the simulation ended: as wished, at the bound of time or of events, or because nothing was left to happen. */
+export type RunEnd = 'done' | 'late' | 'too-many-events' | 'idle';
+
+const START_MS = Date.UTC(2030, 0, 1);
+/** An immediate comes in the next turn of a process's event loop, in milliseconds. */
+const TURN_MS = 0.001;
+
+/**
+ * A deterministic world: everything that can happen next stands in one queue, and time jumps from one to the next. What
+ * the seed decides it decides by how long things take and by what breaks. Between two events all promises that can go on
+ * do, as between two turns of Node's event loop.
+ */
+export class Simulation {
+  readonly seed: number;
+  readonly trace: Trace;
+  /** For the latencies of everything. */
+  readonly latencies: SeededRandom;
+  /** For `Math.random`: the jitter of the code that is simulated. */
+  readonly jitter: SeededRandom;
+  /** A clock of simulated time; its timers belong to the process that set them. */
+  readonly clock: Clock;
+  readonly #queue = new EventQueue<SimulatedEvent>();
+  readonly #startMs: number;
+  #elapsedMs = 0;
+  #order = 0;
+  #events = 0;
+
+  constructor({ seed, trace = false, startMs = START_MS }: SimulationOptions) {
+    this.seed = seed;
+    this.trace = new Trace({ keep: trace });
+    this.latencies = new SeededRandom(seed, 'latencies');
+    this.jitter = new SeededRandom(seed, 'jitter');
+    this.#startMs = startMs;
+    this.clock = {
+      now: () => this.now(),
+      monotonicMs: () => this.#elapsedMs,
+      after: (delayMs, action) => this.after(delayMs, action),
+      sleep: (delayMs, signal) => this.#sleep(delayMs, signal),
+    };
+  }
+
+  /** Wall time, in whole milliseconds since the epoch. */
+  now(): number {
+    return this.#startMs + Math.floor(this.#elapsedMs);
+  }
+
+  /** Simulated milliseconds since the start. */
+  get elapsedMs(): number {
+    return this.#elapsedMs;
+  }
+
+  /** How many events have happened. */
+  get events(): number {
+    return this.#events;
+  }
+
+  process(name: string): SimulatedProcess {
+    return new SimulatedProcess(this, name);
+  }
+
+  /** Runs code as no process: what it starts goes on whatever becomes of the one that it is called in. */
+  outside<T>(code: () => T): T {
+    return processes.exit(code);
+  }
+
+  /** Writes a line into the trace, as the running process. */
+  tell(what: string, who: string = currentProcess()?.name ?? 'world'): void {
+    this.trace.add(this.#elapsedMs, who, what);
+  }
+
+  /** Runs `action` once after `delayMs`, in the context in which this is called; never once its process has crashed. */
+  after(delayMs: number, action: () => void, label?: string): TimerHandle {
+    const inContext = AsyncLocalStorage.snapshot();
+    const event = this.#add(Math.max(0, delayMs), label, () => inContext(action));
+    return { cancel: () => void (event.cancelled = true) };
+  }
+
+  /** Runs `action` in the next turn of the event loop. */
+  soon(action: () => void): TimerHandle {
+    return this.after(TURN_MS, action);
+  }
+
+  /** Resolves when something that takes `durationMs` has happened; never in a process that has crashed meanwhile. */
+  takes(durationMs: number, label?: string): Promise<void> {
+    return new Promise((resolve) => void this.#add(durationMs, label, resolve));
+  }
+
+  /** Resolves after a random latency between the two, in milliseconds: mostly short, sometimes not. */
+  latency(minMs: number, maxMs: number, label?: string): Promise<void> {
+    return this.takes(this.drawLatency(minMs, maxMs), label);
+  }
+
+  drawLatency(minMs: number, maxMs: number): number {
+    const share = this.latencies.next();
+    // Cubed: most are near the lower end, and the upper end is there.
+    return minMs + (maxMs - minMs) * share * share * share;
+  }
+
+  /** Lets happen what happens until `done`, at most `withinMs` of simulated time and `maxEvents` events from now. */
+  async run(
+    done: () => boolean,
+    { withinMs, maxEvents = Infinity }: { readonly withinMs: number; readonly maxEvents?: number },
+  ): Promise<RunEnd> {
+    const untilMs = this.#elapsedMs + withinMs;
+    const lastEvent = this.#events + maxEvents;
+    await drained();
+    for (;;) {
+      if (done()) return 'done';
+      const next = this.#queue.peek();
+      if (next === undefined) return 'idle';
+      if (next.dueMs > untilMs) {
+        this.#elapsedMs = untilMs;
+        return 'late';
+      }
+      if (this.#events >= lastEvent) return 'too-many-events';
+      this.#queue.pop();
+      if (next.cancelled || next.owner?.alive === false) continue;
+      this.#elapsedMs = next.dueMs;
+      this.#events++;
+      if (next.label !== undefined) this.trace.add(next.dueMs, next.owner?.name ?? 'world', next.label);
+      next.happen();
+      await drained();
+    }
+  }
+
+  #add(delayMs: number, label: string | undefined, happen: () => void): SimulatedEvent {
+    const owner = currentProcess();
+    const event: SimulatedEvent = {
+      dueMs: this.#elapsedMs + delayMs,
+      order: this.#order++,
+      owner,
+      label,
+      happen,
+      cancelled: owner?.alive === false,
+    };
+    this.#queue.push(event);
+    return event;
+  }
+
+  #sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted === true) return Promise.resolve();
+    return new Promise((resolve) => {
+      const finish = (): void => {
+        timer.cancel();
+        signal?.removeEventListener('abort', finish);
+        resolve();
+      };
+      const timer = this.after(delayMs, finish);
+      signal?.addEventListener('abort', finish, { once: true });
+    });
+  }
+}
