@@ -3,6 +3,8 @@ export { locateNatsServer, oldestNatsVersion, pinnedNatsVersion } from './nats-b
 export type { LocateNatsServerOptions, NatsServerBinary, NatsServerOrigin } from './nats-binary.ts';
 export { startNats, EmbeddedNats } from './nats.ts';
 export type { NatsPermissions, NatsUser, StartNatsOptions } from './nats.ts';
+export { startNatsCluster, EmbeddedNatsCluster } from './nats-cluster.ts';
+export type { NatsClusterMember, StartNatsClusterOptions } from './nats-cluster.ts';
 
 // Postgres
 export { startPostgres, defaultPostgresSettings, EmbeddedPostgres } from './postgres.ts';

@@ -27,6 +27,11 @@ export interface StartNatsOptions {
   readonly binary: string;
   /** Port for clients. Default: a free one. */
   readonly port?: number;
+  /**
+   * The address it listens on. Default the loopback address; another is for a server in a network namespace, where the
+   * loopback address is nobody else's.
+   */
+  readonly host?: string;
   /** Port of the monitoring endpoints (`/healthz`, `/jsz`, ...). Default: none. */
   readonly httpPort?: number;
   /** Where JetStream keeps its streams, and where `nats.conf` and the log go; created when missing. */
@@ -48,6 +53,8 @@ export interface StartNatsOptions {
 /** A nats-server with JetStream, run as a child process. */
 export class EmbeddedNats extends SupervisedServer {
   readonly port: number;
+  /** Of the configuration: unique in a cluster. */
+  readonly serverName: string;
   /** For clients: `nats://127.0.0.1:<port>`, without credentials. */
   readonly url: string;
   /** Of the monitoring endpoints, when it has them. */
@@ -58,8 +65,10 @@ export class EmbeddedNats extends SupervisedServer {
   constructor(launch: () => Promise<ChildServer>, child: ChildServer, options: ResolvedNatsOptions) {
     super(launch, child);
     this.port = options.port;
-    this.url = `nats://${loopback}:${options.port}`;
-    this.monitorUrl = options.httpPort === undefined ? undefined : `http://${loopback}:${options.httpPort}`;
+    this.serverName = options.serverName;
+    this.url = `nats://${options.host}:${options.port}`;
+    this.monitorUrl =
+      options.httpPort === undefined ? undefined : `http://${options.host}:${options.httpPort}`;
     this.storeDir = options.storeDir;
     this.configFile = options.configFile;
   }
@@ -67,6 +76,7 @@ export class EmbeddedNats extends SupervisedServer {
 
 interface ResolvedNatsOptions extends StartNatsOptions {
   readonly port: number;
+  readonly host: string;
   readonly serverName: string;
   readonly configFile: string;
   readonly pidFile: string;
@@ -99,6 +109,7 @@ async function resolveNatsOptions(options: StartNatsOptions): Promise<ResolvedNa
     ...options,
     storeDir,
     port: options.port ?? (await freePort()),
+    host: options.host ?? loopback,
     serverName: options.serverName ?? 'flotilla',
     configFile: join(storeDir, 'nats.conf'),
     pidFile: join(storeDir, 'nats.pid'),
@@ -109,8 +120,10 @@ async function resolveNatsOptions(options: StartNatsOptions): Promise<ResolvedNa
 async function launchNats(options: ResolvedNatsOptions): Promise<ChildServer> {
   await mkdir(options.storeDir, { recursive: true });
   await assertStoreUnused(options);
-  await assertPortFree(options.port, 'NATS');
-  if (options.httpPort !== undefined) await assertPortFree(options.httpPort, 'NATS monitoring');
+  if (options.host === loopback) {
+    await assertPortFree(options.port, 'NATS');
+    if (options.httpPort !== undefined) await assertPortFree(options.httpPort, 'NATS monitoring');
+  }
   await writeFile(options.configFile, natsConfig(options), { mode: 0o600 });
   await chmod(options.configFile, 0o600);
   const child = await ChildServer.start({
@@ -137,12 +150,13 @@ export function natsConfig(
   options: Pick<
     ResolvedNatsOptions,
     'port' | 'httpPort' | 'storeDir' | 'serverName' | 'pidFile' | 'users' | 'config'
-  >,
+  > & { readonly host?: string },
 ): string {
+  const { host = loopback } = options;
   const lines = [
     `server_name: ${quote(options.serverName)}`,
-    `listen: "${loopback}:${options.port}"`,
-    ...(options.httpPort === undefined ? [] : [`http: "${loopback}:${options.httpPort}"`]),
+    `listen: "${host}:${options.port}"`,
+    ...(options.httpPort === undefined ? [] : [`http: "${host}:${options.httpPort}"`]),
     `pid_file: ${quote(options.pidFile)}`,
     '# The largest message that is accepted. Above 8 MB nats-server itself warns: send a reference instead.',
     'max_payload: 8MB',
@@ -181,7 +195,7 @@ async function assertStoreUnused(options: ResolvedNatsOptions): Promise<void> {
 /** Whether the server that greets on the port is this one, with JetStream on. */
 function answersAs(options: ResolvedNatsOptions): Promise<boolean> {
   return new Promise((done) => {
-    const socket = connect({ port: options.port, host: loopback });
+    const socket = connect({ port: options.port, host: options.host });
     let greeting = '';
     const answer = (value: boolean): void => {
       socket.destroy();

@@ -2,15 +2,25 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EmbeddedNats, EmbeddedPostgres } from '@flotilla/embedded';
 import { errorMessage, formatDurationMs, systemClock } from '@flotilla/kernel';
+import type { TopologyOptions } from '@flotilla/messaging';
 import { buildServices } from './build.ts';
 import { serviceEnvironment } from './environment.ts';
-import { FleetNotReadyError } from './fleet.errors.ts';
-import { assertPortsFree, instancesOf, planPorts, portBase, serverPorts, type PortPlan } from './ports.ts';
+import { FleetNotReadyError, UsageError } from './fleet.errors.ts';
+import {
+  assertPortsFree,
+  freeInstancePort,
+  instancesOf,
+  planPorts,
+  portBase,
+  serverPorts,
+  type Instance,
+  type PortPlan,
+} from './ports.ts';
 import type { Service } from './services.ts';
 import { emptyDataDir, openDataDir, type DataDir } from './stack/data-dir.ts';
 import { acquireLock, type Lock } from './stack/lock.ts';
 import { awaitPredecessor } from './stack/predecessor.ts';
-import { startStack, type Stack } from './stack/stack.ts';
+import { startStack, type BrokerFactory, type Stack } from './stack/stack.ts';
 import { removeState, writeState, type FleetState } from './stack/state.ts';
 import { ConsoleFeed } from './supervise/console-feed.ts';
 import { condense, parseLogLine } from './supervise/log-line.ts';
@@ -27,7 +37,20 @@ export interface FleetOptions {
   readonly scale?: ReadonlyMap<string, number>;
   /** Deletes the data first. */
   readonly fresh?: boolean;
+  /** Starts the broker; default: one embedded server. */
+  readonly broker?: BrokerFactory;
+  /** Where streams and consumers are to be made otherwise than by default. */
+  readonly topology?: TopologyOptions;
+  /** The addresses that one process is given: where it is to reach the servers through something else. Default: the servers'. */
+  readonly reach?: (instance: Instance, servers: ServerAddresses) => Promise<ServerAddresses>;
   readonly terminal: Terminal;
+}
+
+/** Where a process of a service finds its servers. */
+export interface ServerAddresses {
+  readonly natsUrl: string;
+  /** Undefined: the service has no database. */
+  readonly databaseUrl: string | undefined;
 }
 
 /** How long the services may take to become ready. */
@@ -44,18 +67,27 @@ export class Fleet {
   readonly #processes: ServiceProcess[] = [];
   #lock: Lock | undefined;
   #stack: Stack | undefined;
+  #ports: PortPlan | undefined;
   #readyAt: Date | undefined;
   #stopping = false;
   #forced = false;
   #writing: Promise<void> = Promise.resolve();
+  readonly #feed: ConsoleFeed;
 
   constructor(options: FleetOptions) {
     this.#options = options;
     this.#terminal = options.terminal;
+    this.#feed = new ConsoleFeed((line) => this.#terminal.note(line));
   }
 
   get processes(): readonly ServiceProcess[] {
     return this.#processes;
+  }
+
+  /** The servers that run; throws before {@link start}. */
+  get stack(): Stack {
+    if (this.#stack === undefined) throw new UsageError('The fleet was not started');
+    return this.#stack;
   }
 
   /** Starts everything and resolves when all services are ready. When that fails, nothing is left running. */
@@ -84,9 +116,10 @@ export class Fleet {
         ...instances.map(({ name }) => ({ port: ports.instances.get(name) ?? 0, wantedBy: name })),
         ...serverPorts(ports),
       ]);
+      this.#ports = ports;
       const [stack] = await allOrNothing([this.#startStack(ports), this.#build()]);
       this.#watchServers(stack);
-      this.#startServices(stack, ports);
+      await this.#startServices(stack, ports);
       await this.#writeState();
       await this.#untilReady();
       this.#readyAt = new Date();
@@ -115,6 +148,37 @@ export class Fleet {
     }
   }
 
+  /**
+   * Runs so many processes of a service from now on. Resolves when those that are new are ready, and those that are too
+   * many have stopped as a deployment stops them. Throws {@link UsageError} when no port is left.
+   */
+  async scaleTo(service: string, count: number): Promise<void> {
+    const ports = this.#ports;
+    if (ports === undefined) throw new UsageError('The fleet was not started');
+    const wanted = new Set(instancesOf([service], new Map([[service, count]])).map(({ name }) => name));
+    const running = this.#processes.filter(({ state }) => state.service === service);
+    const surplus = running.filter(({ name }) => !wanted.has(name));
+    const missing = [...wanted].filter((name) => !running.some((each) => each.name === name));
+    for (const name of missing) {
+      const used = this.#processes.map(({ state }) => state.port);
+      const process = await this.#process(
+        this.stack,
+        ports,
+        { service, name },
+        freeInstancePort(ports, used),
+      );
+      this.#processes.push(process);
+      process.start();
+    }
+    await Promise.all(surplus.map((each) => each.stop()));
+    for (const each of surplus) {
+      each.close();
+      this.#processes.splice(this.#processes.indexOf(each), 1);
+    }
+    await this.#untilReady();
+    await this.#writeState();
+  }
+
   /** Makes a stop under way end at once: kill -9 for all; what was committed is kept. */
   force(): void {
     this.#forced = true;
@@ -123,8 +187,11 @@ export class Fleet {
   }
 
   async #startStack(ports: PortPlan): Promise<Stack> {
-    const { dir, all } = this.#options;
-    this.#stack = await startStack(dir, ports, all, (message) => this.#terminal.note(message));
+    const { dir, all, broker, topology } = this.#options;
+    this.#stack = await startStack(dir, ports, all, (message) => this.#terminal.note(message), {
+      ...(broker && { broker }),
+      ...(topology && { topology }),
+    });
     return this.#stack;
   }
 
@@ -134,30 +201,41 @@ export class Fleet {
     this.#terminal.note(`Built ${projects} projects (${written} files changed) in ${took()}`);
   }
 
-  #startServices(stack: Stack, ports: PortPlan): void {
-    const { dir, services, scale = new Map<string, number>() } = this.#options;
-    const feed = new ConsoleFeed((line) => this.#terminal.note(line));
+  async #startServices(stack: Stack, ports: PortPlan): Promise<void> {
+    const { services, scale = new Map<string, number>() } = this.#options;
     const instances = instancesOf(
       services.map(({ name }) => name),
       scale,
     );
     for (const instance of instances) {
-      const { name } = instance;
-      const source = { dir, ports, natsUrl: stack.nats.url, databases: stack.databases };
       this.#processes.push(
-        new ServiceProcess({
-          instance,
-          port: ports.instances.get(name) ?? 0,
-          env: serviceEnvironment(instance, source),
-          logFile: join(dir.logs, `${name}.log`),
-          guard: this.#guard,
-          onLine: (line) => feed.line(name, line),
-          onEvent: (sentence) => this.#terminal.note(sentence),
-          onChange: () => this.#stateChanged(),
-        }),
+        await this.#process(stack, ports, instance, ports.instances.get(instance.name) ?? 0),
       );
     }
     for (const each of this.#processes) each.start();
+  }
+
+  async #process(stack: Stack, ports: PortPlan, instance: Instance, port: number): Promise<ServiceProcess> {
+    const { dir, reach } = this.#options;
+    const { name, service } = instance;
+    const direct = { natsUrl: stack.nats.url, databaseUrl: stack.databases[service] };
+    const { natsUrl, databaseUrl } = (await reach?.(instance, direct)) ?? direct;
+    const source = {
+      dir,
+      ports: { ...ports, instances: new Map([[name, port]]) },
+      natsUrl,
+      databases: databaseUrl === undefined ? {} : { [service]: databaseUrl },
+    };
+    return new ServiceProcess({
+      instance,
+      port,
+      env: serviceEnvironment(instance, source),
+      logFile: join(dir.logs, `${name}.log`),
+      guard: this.#guard,
+      onLine: (line) => this.#feed.line(name, line),
+      onEvent: (sentence) => this.#terminal.note(sentence),
+      onChange: () => this.#stateChanged(),
+    });
   }
 
   async #untilReady(): Promise<void> {
@@ -191,7 +269,9 @@ export class Fleet {
         void this.#restartServer(name, server);
       });
     };
-    watch('NATS', nats);
+    for (const [index, server] of nats.servers.entries()) {
+      watch(nats.servers.length === 1 ? 'NATS' : `NATS ${index + 1}`, server);
+    }
     watch('Postgres', postgres);
   }
 

@@ -93,6 +93,19 @@ export function planPorts(
   };
 }
 
+/** A port of the block for one more instance. Throws {@link UsageError} when none is left. */
+export function freeInstancePort({ base, instances }: PortPlan, used: readonly number[]): number {
+  const taken = new Set([
+    ...Object.values(fixedPorts).map((offset) => base + offset),
+    ...instances.values(),
+    ...used,
+  ]);
+  for (let port = base; port < base + PORT_RANGE; port++) if (!taken.has(port)) return port;
+  throw new UsageError(
+    `No port is left for another process: a fleet has ${PORT_RANGE} of them, from ${base} on`,
+  );
+}
+
 /** The ports of NATS and Postgres. */
 export function serverPorts({ nats, natsMonitoring, postgres }: PortPlan): BusyPort[] {
   return [

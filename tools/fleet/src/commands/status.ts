@@ -94,7 +94,11 @@ function observe({ instances }: FleetState): Promise<ObservedInstance[]> {
 }
 
 async function consumerLags({ nats }: FleetState): Promise<ConsumerLag[]> {
-  const connection = await connectNats({ servers: nats.url, name: 'fleet status', connectTimeoutMs: 3_000 });
+  const connection = await connectNats({
+    servers: nats.url.split(','),
+    name: 'fleet status',
+    connectTimeoutMs: 3_000,
+  });
   try {
     return await lagsOf(connection);
   } finally {

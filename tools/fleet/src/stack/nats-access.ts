@@ -16,7 +16,7 @@ export async function findNats(dir: DataDir, env: NodeJS.ProcessEnv = process.en
   if (url !== undefined) return accessFrom(url, env);
   const state = await readState(dir);
   if (state === undefined) throw new FleetNotRunningError(dir.path);
-  return { servers: state.nats.url };
+  return { servers: state.nats.url.split(',') };
 }
 
 function accessFrom(url: string, env: NodeJS.ProcessEnv): NatsAccess {

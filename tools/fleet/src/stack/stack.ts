@@ -6,15 +6,44 @@ import {
   type EmbeddedNats,
   type EmbeddedPostgres,
 } from '@flotilla/embedded';
+import type { TopologyOptions } from '@flotilla/messaging';
 import type { PortPlan } from '../ports.ts';
 import type { Service } from '../services.ts';
 import { Secrets, type DataDir } from './data-dir.ts';
 import { migrateServices } from './migrations.ts';
 import { provisionFleet } from './provisioning.ts';
 
+/** The broker of a fleet: one server, or a cluster of them. */
+export interface BrokerServers {
+  /** For clients; of a cluster the URLs of all servers, separated by commas. */
+  readonly url: string;
+  readonly monitorUrl: string | undefined;
+  /** Of the first server. */
+  readonly pid: number;
+  /** Started again by themselves when they end unexpectedly. */
+  readonly servers: readonly EmbeddedNats[];
+  stop(): Promise<void>;
+  kill(): Promise<void>;
+}
+
+/** Starts a broker on the ports and in the directory that it is given. */
+export type BrokerFactory = (place: {
+  readonly binary: string;
+  readonly port: number;
+  readonly httpPort: number;
+  readonly storeDir: string;
+  readonly logFile: string;
+}) => Promise<BrokerServers>;
+
+export interface StackOptions {
+  /** Default: one embedded server. */
+  readonly broker?: BrokerFactory;
+  readonly topology?: TopologyOptions;
+}
+
 /** What the services of a fleet need to run: the two servers, databases with their schema, streams. */
 export interface Stack {
-  readonly nats: EmbeddedNats;
+  readonly nats: BrokerServers;
   readonly postgres: EmbeddedPostgres;
   /** URL of each service's database. */
   readonly databases: Readonly<Record<string, string>>;
@@ -30,6 +59,7 @@ export async function startStack(
   ports: PortPlan,
   services: readonly Service[],
   onProgress: (message: string) => void,
+  { broker = oneServer, topology = {} }: StackOptions = {},
 ): Promise<Stack> {
   const secrets = await Secrets.open(dir);
   const started: { stop(): Promise<void> }[] = [];
@@ -37,10 +67,10 @@ export async function startStack(
     started.push(server);
     return server;
   };
-  const natsReady = async (): Promise<EmbeddedNats> => {
+  const natsReady = async (): Promise<BrokerServers> => {
     const binary = await locateNatsServer({ onProgress });
     const nats = keep(
-      await startNats({
+      await broker({
         binary: binary.path,
         port: ports.nats,
         httpPort: ports.natsMonitoring,
@@ -48,8 +78,8 @@ export async function startStack(
         logFile: join(dir.logs, 'nats.log'),
       }),
     );
-    onProgress(`NATS ${binary.version} listens on 127.0.0.1:${nats.port}`);
-    const report = await provisionFleet({ servers: nats.url }, services);
+    onProgress(`NATS ${binary.version} listens on ${nats.url.replaceAll('nats://', '')}`);
+    const report = await provisionFleet({ servers: nats.url.split(',') }, services, topology);
     const changes = report.created.length + report.updated.length;
     onProgress(`Streams and consumers: ${changes} made or changed, ${report.unchanged.length} as they were`);
     return nats;
@@ -76,7 +106,7 @@ export async function startStack(
   if (natsResult.status === 'fulfilled' && postgresResult.status === 'fulfilled') {
     const nats = natsResult.value;
     const [postgres, databases] = postgresResult.value;
-    const both = (action: (server: EmbeddedNats | EmbeddedPostgres) => Promise<void>): Promise<void> =>
+    const both = (action: (server: BrokerServers | EmbeddedPostgres) => Promise<void>): Promise<void> =>
       Promise.all([action(nats), action(postgres)]).then(() => undefined);
     return {
       nats,
@@ -93,6 +123,21 @@ export async function startStack(
   );
   throw failures.length === 1 ? failures[0] : new AggregateError(failures);
 }
+
+const oneServer: BrokerFactory = async (place) => {
+  const server = await startNats(place);
+  return {
+    url: server.url,
+    monitorUrl: server.monitorUrl,
+    servers: [server],
+    // Another one after each restart.
+    get pid() {
+      return server.pid;
+    },
+    stop: () => server.stop(),
+    kill: () => server.kill(),
+  };
+};
 
 /** One database and role per service, both named like it. */
 async function ensureDatabases(
