@@ -50,7 +50,11 @@ export function permissionsOf(
   }
   for (const contract of contractsOf(manifest.answers)) subscribe.add(rpcSubject(contract));
   for (const contract of contractsOf(manifest.calls)) publish.add(rpcSubject(contract));
-  for (const contract of contractsOf(manifest.sends)) publish.add(commandFilter(contract));
+  for (const contract of contractsOf(manifest.sends)) {
+    publish.add(commandFilter(contract));
+    // A command goes as a request where it can.
+    publish.add(rpcSubject(contract));
+  }
   for (const contract of contractsOf(manifest.publishes)) publish.add(eventFilter(contract));
 
   const { patterns } = manifest;
@@ -66,7 +70,10 @@ export function permissionsOf(
   }
   for (const { owner } of contractsOf(manifest.calls))
     for (const each of [writes, reads]) each.add(`rpc.${owner}`);
-  for (const { owner } of contractsOf(manifest.sends)) writes.add(`cmd.${owner}`);
+  for (const { owner } of contractsOf(manifest.sends)) {
+    writes.add(`cmd.${owner}`);
+    for (const each of [writes, reads]) each.add(`rpc.${owner}`);
+  }
   for (const { owner } of contractsOf(manifest.publishes)) writes.add(`evt.${owner}`);
   for (const { events } of Object.values(manifest.reacts))
     for (const { owner } of contractsOf(events)) reads.add(`evt.${owner}`);

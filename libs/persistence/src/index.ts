@@ -34,7 +34,12 @@ export type {
   StreamView,
 } from './outbox/outbox-reconciler.ts';
 export type { OutboxRow } from './outbox/outbox-row.ts';
-export type { OutboxPublisher, OutgoingMessage, PublishReceipt } from './outbox/outgoing-message.ts';
+export type {
+  HandoverReceipt,
+  OutboxPublisher,
+  OutgoingMessage,
+  PublishReceipt,
+} from './outbox/outgoing-message.ts';
 
 // migrations
 export {

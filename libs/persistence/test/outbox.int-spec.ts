@@ -54,6 +54,26 @@ const numbered = (count: number, prefix = 'key'): string[] =>
   Array.from({ length: count }, (_, index) => `${prefix}-${index}`);
 
 describe('publishing from memory', () => {
+  it('marks what its receiver has taken straight away; no broker can lose that', async () => {
+    const { unitOfWork, outbox } = await replica({ relayPollMs: 60_000 });
+    const asked: unknown[] = [];
+    await outbox.start({
+      publish: async (received) => {
+        asked.push(received.handover);
+        return { handedOver: true };
+      },
+    });
+    await unitOfWork.run(async () =>
+      requireUnitOfWork('This test').send({ ...message('a'), handover: true }),
+    );
+    expect(await outbox.flush(5_000)).toBe(true);
+    expect(asked).toEqual([true]);
+    expect(await rows('SELECT stream, sequence, published_at IS NOT NULL AS published FROM outbox')).toEqual([
+      { stream: null, sequence: null, published: true },
+    ]);
+    expect(await outbox.reconcile(broker)).toEqual({ lost: 0, streams: [] });
+  });
+
   it('publishes what was committed, with its headers and body, and records where it went', async () => {
     const { unitOfWork, outbox } = await replica({ relayPollMs: 60_000 });
     await outbox.start(broker);

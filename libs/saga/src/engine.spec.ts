@@ -62,6 +62,7 @@ describe('starting', () => {
         sagaId: 'fulfilment:o-1',
         key: 'o-1',
         correlationId: 'corr',
+        first: true,
       },
     ]);
     await expect(load()).resolves.toMatchObject({
@@ -341,5 +342,32 @@ describe('operating', () => {
       [null, 'running'],
       ['running', 'compensated'],
     ]);
+  });
+});
+
+describe('a command that may overtake an earlier one', () => {
+  it.each<[string, (parts: ReturnType<typeof setUp>) => Promise<unknown>]>([
+    [
+      'after its own time-out',
+      async ({ engine, clock }) => {
+        await clock.advance(5_000);
+        await engine.fireTimer({ saga: 'fulfilment', id: 'o-1' });
+      },
+    ],
+    ['on the way back', ({ engine }) => engine.abort('fulfilment', 'o-1', 'a test')],
+  ])('says so: %s', async (_, disturb) => {
+    const parts = setUp();
+    const { engine, sent, replyTo, load } = parts;
+    await engine.start(fulfilment, 'o-1', order);
+    await replyTo(sent[0], { score: 0 });
+    expect(sent.map(({ first }) => first)).toEqual([true, true]);
+    const before = sent.length;
+    await disturb(parts);
+    await expect(load()).resolves.toMatchObject({ inDoubt: true });
+    await parts.clock.advance(120_000);
+    await engine.fireTimer({ saga: 'fulfilment', id: 'o-1' });
+    await replyTo(sent.at(-1), { reservationId: 'r-1' });
+    expect(sent.slice(before).map(({ first }) => first)).toEqual(sent.slice(before).map(() => undefined));
+    expect(sent.length).toBeGreaterThan(before);
   });
 });

@@ -42,6 +42,11 @@ export interface OutgoingSagaCommand {
   /** The ordering key if the command's contract has none: a saga's commands must not overtake each other. */
   readonly key: string;
   readonly correlationId?: string;
+  /**
+   * Whatever the saga has sent before was answered: there is nothing that this command could overtake, so that it need
+   * not stand in line in a stream.
+   */
+  readonly first?: true;
 }
 
 /** Sends durable commands: the service writes them to its outbox in the current unit of work. */
@@ -447,6 +452,7 @@ export class SagaEngine {
             sagaId: sagaKey(instance),
             key: contractOf(command).keyOf?.(command.payload as never) ?? instance.id,
             ...(instance.correlationId !== null && { correlationId: instance.correlationId }),
+            ...(attempt === 1 && overtakesNothing(instance) && { first: true }),
           });
           break;
         }
@@ -473,4 +479,9 @@ export class SagaEngine {
     this.#onChange?.({ saga, id, version, from, to, startedAt, before, history });
     if (dueAt !== null && !hasEnded(instance)) for (const listener of this.#timerListeners) listener(dueAt);
   }
+}
+
+/** On the undisturbed way forward a command is sent when all before it are answered, but for those beside it in a group. */
+function overtakesNothing({ direction, inDoubt }: SagaInstance): boolean {
+  return direction === 'forward' && inDoubt !== true;
 }

@@ -96,6 +96,11 @@ export interface SagaInstance<D = unknown> extends Cursor {
   /** Why it compensates or has compensated. */
   readonly reason: SagaReason | null;
   readonly parked: Parked | null;
+  /**
+   * A command of it may be handled later than its answer was waited for, or somebody has interfered: its commands keep
+   * to their streams from then on, which keep them in order.
+   */
+  readonly inDoubt?: true;
   readonly data: D;
   readonly correlationId: string | null;
   /** The trace that it was started in, as a W3C `traceparent`: what its timers do belongs to it too. */

@@ -43,6 +43,7 @@ interface Progress {
   readonly failing?: SagaReason;
   readonly reason?: SagaReason;
   readonly parked?: Parked;
+  readonly inDoubt?: true;
 }
 
 interface InstanceRow {
@@ -306,7 +307,7 @@ const OPEN = `(due_at IS NOT NULL OR status = 'parked')`;
 function changing(instance: SagaInstance): unknown[] {
   const { version, revision, status, step, attempt, epoch, commandId, dueAt, updatedAt, endedAt } = instance;
   const { direction, waiting, undo, branches, deadlines, buffer, signals } = instance;
-  const { cancel, cancelRefused, failing, reason, parked } = instance;
+  const { cancel, cancelRefused, failing, reason, parked, inDoubt } = instance;
   const progress: Progress = {
     direction,
     waiting,
@@ -320,6 +321,7 @@ function changing(instance: SagaInstance): unknown[] {
     ...(failing && { failing }),
     ...(reason && { reason }),
     ...(parked && { parked }),
+    ...(inDoubt && { inDoubt }),
   };
   return [
     version,
@@ -343,7 +345,7 @@ function linesOf(history: readonly HistoryEntry[]): string {
 
 function fromRow(row: InstanceRow): SagaInstance {
   const { direction, waiting, undo, branches, deadlines, buffer, signals } = row.progress;
-  const { cancel, cancelRefused, failing, reason, parked } = row.progress;
+  const { cancel, cancelRefused, failing, reason, parked, inDoubt } = row.progress;
   return {
     saga: row.saga,
     id: row.id,
@@ -367,6 +369,7 @@ function fromRow(row: InstanceRow): SagaInstance {
     failing: failing ?? null,
     reason: reason ?? null,
     parked: parked ?? null,
+    ...(inDoubt && { inDoubt }),
     data: row.data,
     correlationId: row.correlation_id,
     traceparent: row.traceparent,

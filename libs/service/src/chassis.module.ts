@@ -42,6 +42,7 @@ import { Projections } from './projections/projections.ts';
 import { HistoryClient, HistoryServer } from './projections/rebuild/history.ts';
 import { RebuildCommands } from './projections/rebuild/rebuild-commands.ts';
 import { Rebuilds } from './projections/rebuild/rebuilds.ts';
+import { CommandHandover } from './sagas/command-handover.ts';
 import { SagaHost } from './sagas/saga-host.ts';
 import { SagaInbox } from './sagas/saga-inbox.ts';
 import { Sagas } from './sagas/sagas.ts';
@@ -67,12 +68,13 @@ export function serviceMigrations({ migrations = [] }: ServiceSpec): MigrationCl
 export class ChassisModule {
   static forRoot(parts: ServiceParts): DynamicModule {
     const { manifest } = parts.spec;
+    const handover = new CommandHandover(parts.broker, parts.clock);
     return {
       module: ChassisModule,
       global: true,
       imports: [
         HealthModule.forRoot({ health: parts.health, metrics: parts.metrics, logger: parts.logger }),
-        ...(manifest.database ? [persistence(parts)] : []),
+        ...(manifest.database ? [persistence(parts, handover)] : []),
         parts.module,
       ],
       providers: [
@@ -80,7 +82,7 @@ export class ChassisModule {
         ...buses(parts),
         ...inbound(parts),
         schedules(parts),
-        ...(manifest.database ? [...sagas(parts), ...durable(parts)] : []),
+        ...(manifest.database ? [...sagas(parts), ...durable(parts, handover)] : []),
         runtime(parts),
       ],
       exports: [
@@ -101,7 +103,10 @@ export class ChassisModule {
   }
 }
 
-function persistence({ spec, config, broker, clock, metrics }: ServiceParts): DynamicModule {
+function persistence(
+  { spec, config, clock, metrics }: ServiceParts,
+  handover: CommandHandover,
+): DynamicModule {
   if (config.databaseUrl === undefined) throw new NoDatabaseError(spec.manifest.name);
   return PersistenceModule.forRoot({
     url: config.databaseUrl,
@@ -109,7 +114,7 @@ function persistence({ spec, config, broker, clock, metrics }: ServiceParts): Dy
     connectTimeoutMs: config.connectTimeoutMs,
     entities: spec.entities ?? [],
     migrations: serviceMigrations(spec),
-    publisher: new TracedPublisher(broker),
+    publisher: new TracedPublisher(handover),
     drainMs: PERSISTENCE_DRAIN_MS,
     lanes: config.unitOfWorkLanes,
     retentionDays: config.outboxRetentionDays,
@@ -277,7 +282,7 @@ function schedules({ spec, config, broker, clock, metrics }: ServiceParts): Fact
   };
 }
 
-function durable(parts: ServiceParts): FactoryProvider[] {
+function durable(parts: ServiceParts, handover: CommandHandover): FactoryProvider[] {
   const { spec, config, broker, connection } = parts;
   return [
     ...(connection ? [reconciliation(connection, config)] : []),
@@ -298,17 +303,28 @@ function durable(parts: ServiceParts): FactoryProvider[] {
         inbox: SagaInbox,
         projections: Projections,
       ) =>
-        new DurableConsumers(broker, commands, handlers, unitOfWork, outgoing, handling, inbox, projections, {
-          manifest: spec.manifest,
-          consume: {
-            get maxInFlight() {
-              return config.maxInFlight;
+        new DurableConsumers(
+          broker,
+          commands,
+          handlers,
+          unitOfWork,
+          outgoing,
+          handling,
+          inbox,
+          projections,
+          handover,
+          {
+            manifest: spec.manifest,
+            consume: {
+              get maxInFlight() {
+                return config.maxInFlight;
+              },
+              maxAttempts: config.maxAttempts,
+              backoff: { initialMs: config.retryInitialMs, maxMs: config.retryMaxMs },
+              isOutage,
             },
-            maxAttempts: config.maxAttempts,
-            backoff: { initialMs: config.retryInitialMs, maxMs: config.retryMaxMs },
-            isOutage,
           },
-        }),
+        ),
       inject: [
         CommandProcessor,
         HandlerRegistry,

@@ -1,7 +1,11 @@
 import { envelopeHeader } from '@flotilla/contracts-protocol';
-import type { Broker, OutgoingMessage, PublishReceipt } from '@flotilla/messaging';
 import { messagingAttributes, withSpan } from '@flotilla/observability';
-import type { OutboxPublisher } from '@flotilla/persistence';
+import type {
+  HandoverReceipt,
+  OutboxPublisher,
+  OutgoingMessage,
+  PublishReceipt,
+} from '@flotilla/persistence';
 import { SpanKind } from '@opentelemetry/api';
 
 /**
@@ -9,13 +13,13 @@ import { SpanKind } from '@opentelemetry/api';
  * later in another process: both stand in the message's own headers.
  */
 export class TracedPublisher implements OutboxPublisher {
-  readonly #broker: Pick<Broker, 'publish'>;
+  readonly #publisher: OutboxPublisher;
 
-  constructor(broker: Pick<Broker, 'publish'>) {
-    this.#broker = broker;
+  constructor(publisher: OutboxPublisher) {
+    this.#publisher = publisher;
   }
 
-  publish(message: OutgoingMessage): Promise<PublishReceipt> {
+  publish(message: OutgoingMessage): Promise<PublishReceipt | HandoverReceipt> {
     const { headers, subject } = message;
     const type = headers[envelopeHeader.type] ?? subject;
     const messageId = headers[envelopeHeader.id] ?? message.id;
@@ -39,7 +43,7 @@ export class TracedPublisher implements OutboxPublisher {
             ...(correlationId !== undefined && { correlationId }),
           }),
       },
-      () => this.#broker.publish(message),
+      () => this.#publisher.publish(message),
     );
   }
 }

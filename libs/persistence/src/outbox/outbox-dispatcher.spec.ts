@@ -54,6 +54,28 @@ function setUp(limits: OutboxLimits = {}) {
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('OutboxDispatcher', () => {
+  it('keeps order per key and stream: what takes its time on the way to one does not hold up another', async () => {
+    const { dispatcher, published, answerWith } = setUp();
+    const to = (subject: string): OutboxRow => {
+      const each = row('a');
+      return { ...each, message: { ...each.message, subject } };
+    };
+    const { promise, resolve } = Promise.withResolvers<void>();
+    answerWith(({ subject }) => (subject.startsWith('cmd.') ? promise : Promise.resolve()));
+    const rows = [
+      to('cmd.x.Do.v1.3.a'),
+      to('cmd.x.Undo.v1.3.a'),
+      to('evt.y.Done.v1.3.a'),
+      to('evt.y.Told.v1.3.a'),
+    ];
+    dispatcher.accept(rows);
+    await settled();
+    expect(published).toEqual(rows.slice(2).map(({ message }) => message.id));
+    resolve();
+    await settled();
+    expect(published.slice(2)).toEqual(rows.slice(0, 2).map(({ message }) => message.id));
+  });
+
   it('rests after a failure, a little longer each time, on one timer for all', async () => {
     const { clock, dispatcher, published, answerWith } = setUp();
     answerWith(() => Promise.reject(new Error('away')));

@@ -11,7 +11,7 @@ import type { PersistenceMetrics } from '../metrics.ts';
 import { retryAdvice } from '../persistence.errors.ts';
 import type { OutboxMarks } from './outbox-marks.ts';
 import type { OutboxLimits } from './outbox.options.ts';
-import type { OutboxPublisher } from './outgoing-message.ts';
+import type { OutboxPublisher, OutgoingMessage } from './outgoing-message.ts';
 import type { OutboxRow } from './outbox-row.ts';
 
 export interface OutboxDispatcherOptions {
@@ -34,15 +34,18 @@ interface Entry {
   attempts: number;
 }
 
-/** The messages of one key, in order; the first is being published, or rests until it is tried again. */
+/**
+ * The messages of one key to one stream, in order; the first is being published, or rests until it is tried again.
+ * Order between streams is nothing that anybody could see.
+ */
 interface Chain {
-  readonly key: string;
+  readonly name: string;
   readonly entries: Entry[];
   dueMs: number;
 }
 
 /**
- * Publishes committed messages from memory: in order and one at a time per key, many keys at once, each message until
+ * Publishes committed messages from memory: in order and one at a time per key and stream, many at once, each message until
  * the broker has it. Memory is bounded; what does not fit is left to the relay, which reads it from the table.
  */
 export class OutboxDispatcher {
@@ -152,17 +155,17 @@ export class OutboxDispatcher {
   }
 
   #add(row: OutboxRow, relayed: boolean, done: () => void): void {
-    const { key } = row.message;
+    const name = chainName(row.message);
     const entry: Entry = { row, sinceMs: this.#options.clock.monotonicMs(), relayed, done, attempts: 0 };
     this.#held.add(row.position);
     this.#buffered += 1;
-    const chain = this.#chains.get(key);
+    const chain = this.#chains.get(name);
     if (chain !== undefined) {
       chain.entries.push(entry);
       return;
     }
-    const fresh: Chain = { key, entries: [entry], dueMs: 0 };
-    this.#chains.set(key, fresh);
+    const fresh: Chain = { name, entries: [entry], dueMs: 0 };
+    this.#chains.set(name, fresh);
     this.#ready.push(fresh);
   }
 
@@ -210,7 +213,7 @@ export class OutboxDispatcher {
     chain.entries.shift();
     this.#buffered -= 1;
     if (chain.entries.length > 0) this.#ready.push(chain);
-    else this.#chains.delete(chain.key);
+    else this.#chains.delete(chain.name);
     if (this.#buffered === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve();
   }
 
@@ -271,4 +274,10 @@ export class OutboxDispatcher {
       this.#wakeLater();
     });
   }
+}
+
+/** A stream takes all subjects that begin with the same two words, such as `evt.orders`. */
+function chainName({ key, subject }: OutgoingMessage): string {
+  const end = subject.indexOf('.', subject.indexOf('.') + 1);
+  return `${end < 0 ? subject : subject.slice(0, end)} ${key}`;
 }

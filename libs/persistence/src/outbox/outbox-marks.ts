@@ -1,7 +1,7 @@
 import type { Clock, TimerHandle } from '@flotilla/kernel';
 import { backoffDelayMs, errorMessage } from '@flotilla/kernel';
 import type { PersistenceLog } from '../log.ts';
-import type { PublishReceipt } from './outgoing-message.ts';
+import type { HandoverReceipt, PublishReceipt } from './outgoing-message.ts';
 import type { OutboxRow } from './outbox-row.ts';
 
 /** What marks need of a pool of connections. */
@@ -11,7 +11,7 @@ export interface StatementRunner {
 
 interface Mark {
   readonly row: OutboxRow;
-  readonly receipt: PublishReceipt;
+  readonly receipt: PublishReceipt | HandoverReceipt;
   readonly done: () => void;
 }
 
@@ -44,7 +44,7 @@ export class OutboxMarks {
   }
 
   /** `done` is called once the mark is written. */
-  add(row: OutboxRow, receipt: PublishReceipt, done: () => void): void {
+  add(row: OutboxRow, receipt: PublishReceipt | HandoverReceipt, done: () => void): void {
     this.#waiting.push({ row, receipt, done });
     if (this.#waiting.length > MAX_WAITING) for (const mark of this.#waiting.splice(0, BATCH)) mark.done();
     this.#later(this.#waiting.length >= BATCH ? 0 : this.#delayMs);
@@ -111,8 +111,9 @@ export class OutboxMarks {
         WHERE o.position = m.position AND o.created_at BETWEEN $4 AND $5`,
       [
         batch.map(({ row }) => row.position),
-        batch.map(({ receipt }) => receipt.stream),
-        batch.map(({ receipt }) => receipt.sequence),
+        // What was handed over is in no stream.
+        batch.map(({ receipt }) => ('stream' in receipt ? receipt.stream : null)),
+        batch.map(({ receipt }) => ('stream' in receipt ? receipt.sequence : null)),
         new Date(Math.min(...times) - CLOCK_SKEW_MS).toISOString(),
         new Date(Math.max(...times) + CLOCK_SKEW_MS).toISOString(),
       ],

@@ -49,7 +49,7 @@ const PAGE = 500;
 export async function reconcile(pool: Pool, options: ReconcileOptions): Promise<ReconcileReport> {
   const since = new Date(options.sinceMs ?? 0).toISOString();
   const { rows: streams } = await pool.query<{ stream: string }>(
-    'SELECT DISTINCT stream FROM outbox WHERE published_at >= $1 ORDER BY stream',
+    'SELECT DISTINCT stream FROM outbox WHERE published_at >= $1 AND stream IS NOT NULL ORDER BY stream',
     [since],
   );
   const report: ReconcileReport['streams'][number][] = [];

@@ -9,6 +9,11 @@ export interface OutgoingMessage {
   readonly headers: Readonly<Record<string, string>>;
   /** JSON. */
   readonly body: string;
+  /**
+   * The publisher may give it to its receiver by itself instead of storing it. Known only to the process that sends it:
+   * what is read from the table is stored.
+   */
+  readonly handover?: true;
 }
 
 /** Where the broker stored a message. */
@@ -20,10 +25,15 @@ export interface PublishReceipt {
   readonly duplicate: boolean;
 }
 
+/** The receiver has handled the message and what it answered is committed: it is in no stream, and needs to be in none. */
+export interface HandoverReceipt {
+  readonly handedOver: true;
+}
+
 /**
- * The port to the broker. Resolves once the message is stored there. An error whose `retry` is `never` says that
+ * The port to the broker. Resolves once the message is stored there, or was handed over. An error whose `retry` is `never` says that
  * the broker will never take this message; after any other error the same message is published again.
  */
 export interface OutboxPublisher {
-  publish(message: OutgoingMessage): Promise<PublishReceipt>;
+  publish(message: OutgoingMessage): Promise<PublishReceipt | HandoverReceipt>;
 }

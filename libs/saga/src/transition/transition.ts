@@ -78,8 +78,13 @@ export function transition<D, A>(
   now: number,
 ): Transition<D> {
   const draft = new Draft(definition, instance, now);
-  return draft.finish(take(draft, input));
+  const answer = take(draft, input);
+  if (draft.changed && INTERFERES.has(input.type)) draft.i.inDoubt = true;
+  return draft.finish(answer);
 }
+
+/** After these an answer may still be missing: what is sent next must not overtake its command. */
+const INTERFERES: ReadonlySet<SagaInput['type']> = new Set(['timer', 'cancel', 'retry', 'park']);
 
 function take<D, A>(draft: Draft<D, A>, input: SagaInput): SagaAnswer {
   try {

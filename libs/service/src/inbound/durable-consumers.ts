@@ -24,6 +24,7 @@ import { SpanKind } from '@opentelemetry/api';
 import type { HandlerRegistry, ReactionRegistration } from '../cqrs/handler-registry.ts';
 import { durableReply, type OutgoingMessages } from '../outgoing.ts';
 import type { Projections } from '../projections/projections.ts';
+import type { CommandHandover, TakeReply } from '../sagas/command-handover.ts';
 import type { SagaInbox } from '../sagas/saga-inbox.ts';
 import type { CommandAnswer, CommandProcessor } from './command-processor.ts';
 import { aboutOrder, type Handling } from './handling.ts';
@@ -46,6 +47,7 @@ export class DurableConsumers {
   readonly #handling: Handling;
   readonly #sagas: SagaInbox | undefined;
   readonly #projections: Projections | undefined;
+  readonly #handover: CommandHandover;
   readonly #options: DurableConsumersOptions;
   #replies: Consumption | undefined;
 
@@ -58,6 +60,7 @@ export class DurableConsumers {
     handling: Handling,
     sagas: SagaInbox | undefined,
     projections: Projections | undefined,
+    handover: CommandHandover,
     options: DurableConsumersOptions,
   ) {
     this.#broker = broker;
@@ -68,6 +71,7 @@ export class DurableConsumers {
     this.#handling = handling;
     this.#sagas = sagas;
     this.#projections = projections;
+    this.#handover = handover;
     this.#options = options;
   }
 
@@ -149,18 +153,33 @@ export class DurableConsumers {
     );
   }
 
-  #consumeReplies(sagas: SagaInbox): Promise<Consumption> {
+  async #consumeReplies(sagas: SagaInbox): Promise<Consumption> {
     const service = this.#options.manifest.name;
-    const name = replyConsumer(service);
-    return this.#broker.consume(
-      { stream: replyStream(service), name },
+    const take = this.#takeReply(sagas);
+    const consumption = await this.#broker.consume(
+      { stream: replyStream(service), name: replyConsumer(service) },
       this.#options.consume,
-      async ({ message }) => {
-        await this.#handling.run(message, { handler: name, outcomeOf: duplicateOrOk }, () =>
-          this.#reply(sagas, message),
-        );
-      },
+      ({ message }) => take(message),
     );
+    this.#handover.start(take);
+    return {
+      state: () => consumption.state(),
+      setMaxInFlight: (maxInFlight) => consumption.setMaxInFlight(maxInFlight),
+      stop: (options) => {
+        this.#handover.stop();
+        return consumption.stop(options);
+      },
+    };
+  }
+
+  /** Answers from the stream, and those that came straight back. */
+  #takeReply(sagas: SagaInbox): TakeReply {
+    const handler = replyConsumer(this.#options.manifest.name);
+    return async (message) => {
+      await this.#handling.run(message, { handler, outcomeOf: duplicateOrOk }, () =>
+        this.#reply(sagas, message),
+      );
+    };
   }
 
   /**

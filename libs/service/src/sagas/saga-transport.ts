@@ -14,11 +14,11 @@ export class OutboxSagaTransport implements SagaTransport {
     this.#outgoing = outgoing;
   }
 
-  send({ command, commandId, messageId, sagaId, key, correlationId }: OutgoingSagaCommand): void {
+  send({ command, commandId, messageId, sagaId, key, correlationId, first }: OutgoingSagaCommand): void {
     const unit = currentUnitOfWork();
     if (!unit) throw new PublishOutsideUnitOfWorkError(contractOf(command).type);
     const replyTo = replySubject(this.#service, sagaId);
     const message = this.#outgoing.command(command, { id: commandId, replyTo, key, correlationId });
-    unit.send({ ...message, id: messageId });
+    unit.send({ ...message, id: messageId, ...(first && { handover: true }) });
   }
 }
