@@ -1,5 +1,6 @@
 import type { Envelope } from '@flotilla/contracts-protocol';
 import type { BackoffOptions } from '@flotilla/kernel';
+import type { ConsumerPause, KillSwitchOptions } from './kill-switch.ts';
 
 /** A message on its way out: everything is already encoded, so that it can wait in an outbox. */
 export interface OutgoingMessage {
@@ -70,13 +71,27 @@ export interface ConsumptionState {
   readonly inFlight: number;
   /** How many messages waited in the consumer behind the last one that was delivered. */
   readonly pending: number;
+  /** Set while it takes nothing because its handler fails on everything. */
+  readonly paused?: ConsumerPause;
+  /** Why messages wait that should not, if it was found out: see {@link StuckReason}. */
+  readonly stuck?: StuckReason;
+  /** Messages past their attempts whose dead letters could not be written; they are tried again. */
+  readonly unwrittenDeadLetters: number;
 }
+
+/**
+ * Why a consumer has messages and delivers none: `window-full`, as many as it may have are with processes that say
+ * nothing; `paused-at-server`, somebody has paused it there; `no-delivery`, neither: it is opened again.
+ */
+export type StuckReason = 'window-full' | 'paused-at-server' | 'no-delivery';
 
 /** A running consumer. Stopping it stops pulling, waits for its handlers, and gives the rest back. */
 export interface Consumption extends Stoppable {
   state(): ConsumptionState;
   /** Changes `maxInFlight` from now on; what runs beyond a smaller limit is finished. */
   setMaxInFlight(maxInFlight: number): void;
+  /** While it is paused: tries a message now, not only when it is time. */
+  probeNow(): void;
 }
 
 /** A subject that is served. Stopping it takes no more requests and waits for those that run. */
@@ -119,6 +134,11 @@ export interface ConsumeOptions {
    * Default: no error does.
    */
   readonly isOutage?: (error: unknown) => boolean;
+  /**
+   * Pauses the consumer when its handler fails on everything, instead of sending a whole stream to the dead letters.
+   * Default false: it never does.
+   */
+  readonly killSwitch?: KillSwitchOptions | false;
   /**
    * Awaited before a message is published as a dead letter: for answering whoever waits for it. When it throws, the
    * message is delivered again instead. Not called for a message whose envelope cannot be read.
@@ -163,6 +183,8 @@ export interface BrokerHealth {
   readonly jetstream: boolean;
   /** What is wrong, if anything. */
   readonly detail?: string;
+  /** What does not stop the service from working, but wants to be looked at: paused and stuck consumers, a line each. */
+  readonly degraded?: readonly string[];
 }
 
 /** The seam between Flotilla and its message broker. Implemented on NATS and in memory. */

@@ -1,5 +1,6 @@
 import type { BackoffOptions } from '@flotilla/kernel';
 import type { ConsumeOptions } from './broker.ts';
+import type { KillSwitchOptions } from './kill-switch.ts';
 import { InvalidMessagingOptionsError } from './messaging.errors.ts';
 
 /** {@link ConsumeOptions} with every default filled in. */
@@ -22,6 +23,7 @@ export function resolveConsumeOptions(
     ordered: input.ordered ?? false,
     stalledAfterMs: input.stalledAfterMs ?? 600_000,
     isOutage: input.isOutage ?? (() => false),
+    killSwitch: input.killSwitch ?? false,
     ...(input.onDeadLetter && { onDeadLetter: input.onDeadLetter }),
   };
   const problems: string[] = [];
@@ -37,6 +39,21 @@ export function resolveConsumeOptions(
   if (!(initialMs > 0 && maxMs >= initialMs)) {
     problems.push(`backoff must grow from above 0, not from ${initialMs} to ${maxMs} ms`);
   }
+  if (options.killSwitch !== false) problems.push(...killSwitchProblems(options.killSwitch));
   if (problems.length > 0) throw new InvalidMessagingOptionsError(`Consumer ${consumer}`, problems);
   return options;
+}
+
+function killSwitchProblems(options: KillSwitchOptions): string[] {
+  const { failures, windowMs, probeInitialMs, probeMaxMs } = options;
+  const problems: string[] = [];
+  if (!Number.isInteger(failures) || failures < 2 || failures > 1_000)
+    problems.push(`killSwitch.failures must be a whole number from 2 to 1000, not ${failures}`);
+  if (!(windowMs > 0)) problems.push(`killSwitch.windowMs must be above 0, not ${windowMs}`);
+  if (!(probeInitialMs > 0 && probeMaxMs >= probeInitialMs)) {
+    problems.push(
+      `the pauses of killSwitch must grow from above 0, not from ${probeInitialMs} to ${probeMaxMs} ms`,
+    );
+  }
+  return problems;
 }

@@ -16,6 +16,14 @@ export const deadLetterHeader = {
   history: 'flotilla-history',
 } as const;
 
+/** Headers of a dead letter whose body a person has changed. */
+export const editHeader = {
+  /** 2 for the first change. */
+  version: 'flotilla-version',
+  /** The sequence of the version before. */
+  editedFrom: 'flotilla-edited-from',
+} as const;
+
 /** Headers of a replayed message. */
 export const replayHeader = {
   /** The sequence of the dead letter that it was. */

@@ -7,10 +7,13 @@ import {
 } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/nats-core';
 import { DEAD_LETTER_STREAM } from '@flotilla/contracts-protocol';
-import { deterministicId } from '@flotilla/kernel';
+import { createHash } from 'node:crypto';
+import { deterministicId, systemClock, type Clock } from '@flotilla/kernel';
 import type { PublishReceipt } from './broker.ts';
-import { deadLetterHeader, replayHeader, type AttemptRecord } from './dead-letter.ts';
+import { deadLetterHeader, editHeader, replayHeader, type AttemptRecord } from './dead-letter.ts';
+import { deadLetterGroup, normalizeError } from './error-group.ts';
 import { DeadLetterNotFoundError, PayloadMissingError } from './messaging.errors.ts';
+import { readStored } from './nats/read-stored.ts';
 import { isNotFound } from './nats/pull-loop.ts';
 import { fromNatsHeaders, toNatsHeaders } from './nats/nats-headers.ts';
 import {
@@ -25,6 +28,12 @@ import {
 export interface DeadLetter {
   /** Its place among the dead letters: how it is named to {@link DeadLetters.replay} and `drop`. */
   readonly sequence: number;
+  /** Names the fault: the same for letters of one consumer and contract with the same error. */
+  readonly group: string;
+  /** 1 as it died; counts up each time that a person changes it. */
+  readonly version: number;
+  /** The number of the version before, which is gone. */
+  readonly editedFrom?: number;
   /** When it died, ISO 8601. */
   readonly at: string;
   readonly service: string;
@@ -56,6 +65,52 @@ export interface ListDeadLettersOptions {
   readonly service?: string;
   /** Only those after this sequence: the last one of the page before. */
   readonly after?: number;
+  /** Only those of one group. */
+  readonly group?: string;
+}
+
+/** Which dead letters are meant. */
+export type DeadLetterFilter = Pick<ListDeadLettersOptions, 'service' | 'group' | 'after'> & {
+  /** Only those up to this sequence: what has died since is left alone. */
+  readonly upTo?: number;
+};
+
+/** Dead letters of one consumer and contract with the same fault. */
+export interface DeadLetterGroup {
+  readonly key: string;
+  readonly service: string;
+  readonly consumer: string;
+  readonly type?: string;
+  readonly errorCode: string;
+  /** The error's message without what differs. */
+  readonly error: string;
+  readonly count: number;
+  /** ISO 8601. */
+  readonly firstAt: string;
+  readonly lastAt: string;
+  /** The number of the oldest one, to look at. */
+  readonly sample: number;
+}
+
+export interface ReplayManyOptions {
+  /** So many a second, at most. Default 50: who is to handle them has other work too. */
+  readonly perSecond?: number;
+  /** So many, at most. Default 10,000. */
+  readonly limit?: number;
+  /** Ends it after the one that is under way. */
+  readonly signal?: AbortSignal;
+  /** Called before each is sent; what it throws ends it. */
+  readonly before?: (letter: DeadLetter) => Promise<void>;
+  readonly onProgress?: (replayed: number) => void;
+  readonly clock?: Clock;
+}
+
+export interface ReplayManyReport {
+  readonly replayed: number;
+  /** Whether `limit` or `signal` ended it. */
+  readonly stopped?: 'limit' | 'signal';
+  /** The number of the last one that was sent back; 0 for none. */
+  readonly last: number;
 }
 
 export interface ReplayOptions {
@@ -66,6 +121,7 @@ export interface ReplayOptions {
 }
 
 const READ_TIMEOUT_MS = 5_000;
+const PAGE = 256;
 
 /** Reads the dead letters of all services, sends them back, or drops them. */
 export class DeadLetters {
@@ -78,16 +134,80 @@ export class DeadLetters {
 
   async list(options: ListDeadLettersOptions = {}): Promise<DeadLetter[]> {
     const limit = options.limit ?? 100;
-    const filter = options.service === undefined ? 'dlq.>' : `dlq.${options.service}.>`;
     const letters: DeadLetter[] = [];
-    let sequence = (options.after ?? 0) + 1;
-    while (letters.length < limit) {
-      const stored = await this.#stored({ seq: sequence, next_by_subj: filter });
-      if (stored === undefined) break;
-      letters.push(readDeadLetter(stored));
-      sequence = stored.seq + 1;
+    if (limit < 1) return letters;
+    for await (const letter of this.each(options, Math.min(limit, PAGE))) {
+      letters.push(letter);
+      if (letters.length === limit) break;
     }
     return letters;
+  }
+
+  /** One after another, the oldest first, as they are when it comes to them. */
+  async *each(filter: DeadLetterFilter = {}, page = PAGE): AsyncGenerator<DeadLetter> {
+    const subject = filter.service === undefined ? 'dlq.>' : `dlq.${filter.service}.>`;
+    for (let from = (filter.after ?? 0) + 1; ;) {
+      const stored = await readStored(this.#connection, DEAD_LETTER_STREAM, { from, subject, limit: page });
+      for (const each of stored) {
+        if (filter.upTo !== undefined && each.sequence > filter.upTo) return;
+        const letter = readDeadLetter(each);
+        if (filter.group === undefined || letter.group === filter.group) yield letter;
+      }
+      const last = stored.at(-1);
+      if (last === undefined) return;
+      from = last.sequence + 1;
+    }
+  }
+
+  /**
+   * The faults that there are, those with the most letters first. Reads `atMost` letters (default 50,000), the oldest;
+   * `complete` is false when there are more.
+   */
+  async groups(
+    filter: DeadLetterFilter = {},
+    atMost = 50_000,
+  ): Promise<{ readonly groups: DeadLetterGroup[]; readonly letters: number; readonly complete: boolean }> {
+    const groups = new Map<string, DeadLetterGroup>();
+    let letters = 0;
+    let complete = true;
+    for await (const letter of this.each(filter)) {
+      if (letters === atMost) {
+        complete = false;
+        break;
+      }
+      letters++;
+      const { group: key, service, consumer, type, errorCode, errorMessage, at, sequence } = letter;
+      const known = groups.get(key);
+      groups.set(
+        key,
+        known === undefined
+          ? {
+              key,
+              service,
+              consumer,
+              ...(type !== undefined && { type }),
+              errorCode,
+              error: normalizeError(errorMessage),
+              count: 1,
+              firstAt: at,
+              lastAt: at,
+              sample: sequence,
+            }
+          : {
+              ...known,
+              count: known.count + 1,
+              firstAt: at < known.firstAt ? at : known.firstAt,
+              lastAt: at > known.lastAt ? at : known.lastAt,
+            },
+      );
+    }
+    return { groups: [...groups.values()].sort((a, b) => b.count - a.count), letters, complete };
+  }
+
+  /** The number of the latest dead letter; 0 when there was none yet. */
+  async lastSequence(): Promise<number> {
+    const manager = await this.#jsm();
+    return (await manager.streams.info(DEAD_LETTER_STREAM)).state.last_seq;
   }
 
   /** How many there are, of all services or of one. */
@@ -137,6 +257,58 @@ export class DeadLetters {
     return { stream: receipt.stream, sequence: receipt.seq, duplicate: receipt.duplicate };
   }
 
+  /**
+   * Sends back those that the filter means, one after another and not faster than `perSecond`. Each is gone from the
+   * dead letters once it is sent, so that the same call goes on where an earlier one ended; give `upTo`, so that what
+   * dies again meanwhile is not sent back for ever.
+   */
+  async replayMany(filter: DeadLetterFilter, options: ReplayManyOptions = {}): Promise<ReplayManyReport> {
+    const { perSecond = 50, limit = 10_000, signal, before, onProgress, clock = systemClock } = options;
+    const upTo = filter.upTo ?? (await this.lastSequence());
+    let [replayed, last] = [0, 0];
+    let nextMs = clock.monotonicMs();
+    for await (const letter of this.each({ ...filter, upTo })) {
+      if (signal?.aborted) return { replayed, last, stopped: 'signal' };
+      if (replayed === limit) return { replayed, last, stopped: 'limit' };
+      const waitMs = nextMs - clock.monotonicMs();
+      if (waitMs > 0) await clock.sleep(waitMs, signal);
+      if (signal?.aborted) return { replayed, last, stopped: 'signal' };
+      nextMs = Math.max(nextMs, clock.monotonicMs() - 1_000) + 1_000 / perSecond;
+      try {
+        await before?.(letter);
+        await this.replay(letter.sequence);
+      } catch (error) {
+        // Somebody else has replayed or dropped it meanwhile.
+        if (error instanceof DeadLetterNotFoundError) continue;
+        throw error;
+      }
+      [replayed, last] = [replayed + 1, letter.sequence];
+      onProgress?.(replayed);
+    }
+    return { replayed, last };
+  }
+
+  /**
+   * Changes the body of a dead letter, which stays one: a new version with a number of its own takes its place. JSON
+   * text. Editing twice, also after a crash in between, makes one version. Returns the new one.
+   */
+  async edit(sequence: number, body: string): Promise<DeadLetter> {
+    const stored = await this.#stored({ seq: sequence });
+    if (stored === undefined) throw new DeadLetterNotFoundError(sequence);
+    const letter = readDeadLetter(stored);
+    const repaired = await this.#repaired({ ...letter, headers: ownHeaders(stored) }, body);
+    const receipt = await jetstream(this.#connection).publish(stored.subject, repaired.body, {
+      headers: toNatsHeaders({
+        ...repaired.headers,
+        [editHeader.version]: String(letter.version + 1),
+        [editHeader.editedFrom]: String(sequence),
+      }),
+      msgID: deterministicId('edit', sequence, createHash('sha256').update(body).digest('hex')),
+    });
+    await this.#delete(sequence);
+    return this.get(receipt.seq);
+  }
+
   /** Removes a dead letter for good and returns it, so that the caller can record what was dropped and why. */
   async drop(sequence: number, reason: string): Promise<DeadLetter & { readonly droppedBecause: string }> {
     const letter = await this.get(sequence);
@@ -182,10 +354,11 @@ export class DeadLetters {
     }
   }
 
-  async #stored(query: SeqMsgRequest & { next_by_subj?: string }): Promise<StoredMsg | undefined> {
+  async #stored(query: SeqMsgRequest): Promise<StoredLetter | undefined> {
     const manager = await this.#jsm();
     try {
-      return (await manager.streams.getMessage(DEAD_LETTER_STREAM, query)) ?? undefined;
+      const stored = await manager.streams.getMessage(DEAD_LETTER_STREAM, query);
+      return stored === null ? undefined : letterOf(stored);
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -198,13 +371,40 @@ export class DeadLetters {
   }
 }
 
-function readDeadLetter(stored: StoredMsg): DeadLetter {
+function letterOf({ seq, subject, time, header, data }: StoredMsg): StoredLetter {
+  return {
+    sequence: seq,
+    subject,
+    time: time.toISOString(),
+    headers: fromNatsHeaders(header),
+    body: data,
+  };
+}
+
+/** As the stream keeps it, however it was read. */
+interface StoredLetter {
+  readonly sequence: number;
+  readonly subject: string;
+  readonly time: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array;
+}
+
+function ownHeaders({ headers }: StoredLetter): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith('Nats-')));
+}
+
+const OF_THE_LETTER: ReadonlySet<string> = new Set([
+  ...Object.values(deadLetterHeader),
+  ...Object.values(editHeader),
+]);
+
+function readDeadLetter(stored: StoredLetter): DeadLetter {
   const h = deadLetterHeader;
-  const own: ReadonlySet<string> = new Set(Object.values(h));
-  const all = fromNatsHeaders(stored.header);
+  const all = stored.headers;
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(all)) {
-    if (!own.has(name) && !name.startsWith('Nats-')) headers[name] = value;
+    if (!OF_THE_LETTER.has(name) && !name.startsWith('Nats-')) headers[name] = value;
   }
   const [, service = '', consumer = ''] = stored.subject.split('.');
   const stack = parseJson(all[h.errorStack]);
@@ -213,13 +413,21 @@ function readDeadLetter(stored: StoredMsg): DeadLetter {
   const type = all['ce-type'];
   const subject = all['ce-subject'];
   const correlationId = all['ce-correlationid'];
-  return {
-    sequence: stored.seq,
-    at: all[h.diedAt] ?? stored.time.toISOString(),
+  const editedFrom = all[editHeader.editedFrom];
+  const fault = {
     service: all[h.service] ?? service,
     consumer: all[h.consumer] ?? consumer,
     errorCode: all[h.errorCode] ?? 'UNKNOWN',
     errorMessage: all[h.errorMessage] ?? '',
+    ...(type !== undefined && { type }),
+  };
+  return {
+    sequence: stored.sequence,
+    group: deadLetterGroup(fault),
+    version: Number(all[editHeader.version] ?? 1),
+    ...(editedFrom !== undefined && { editedFrom: Number(editedFrom) }),
+    at: all[h.diedAt] ?? stored.time,
+    ...fault,
     ...(typeof stack === 'string' && { errorStack: stack }),
     attempts: Number(all[h.attempts] ?? 0),
     originalSubject: all[h.originalSubject] ?? '',
@@ -227,11 +435,10 @@ function readDeadLetter(stored: StoredMsg): DeadLetter {
     originalSequence: Number(all[h.originalSequence] ?? 0),
     history: Array.isArray(history) ? (history as AttemptRecord[]) : [],
     ...(messageId !== undefined && { messageId }),
-    ...(type !== undefined && { type }),
     ...(subject !== undefined && { subject }),
     ...(correlationId !== undefined && { correlationId }),
     headers,
-    body: stored.data,
+    body: stored.body,
   };
 }
 

@@ -8,6 +8,7 @@ import {
   type AttemptRecord,
   type DeadLetterMessage,
 } from './dead-letter.ts';
+import { KillSwitch, type ConsumerPause, type KillSwitchOptions } from './kill-switch.ts';
 import { decodeMessage } from './message.ts';
 import { DeliveryCountExceededError } from './messaging.errors.ts';
 import type { MessagingLog } from './messaging-log.ts';
@@ -38,6 +39,8 @@ export interface DeliveryRunnerOptions {
   readonly handler: (delivery: Delivery) => Promise<void>;
   /** Stores a dead letter durably, or rejects. */
   readonly publishDeadLetter: (message: DeadLetterMessage) => Promise<void>;
+  /** Told how many messages may be asked for: none or one while the consumer is paused, undefined for no such limit. */
+  readonly onPermit?: (messages: 0 | 1 | undefined) => void;
   readonly clock: Clock;
   readonly metrics: MessagingMetrics;
   readonly log: MessagingLog;
@@ -49,6 +52,9 @@ const OUTAGE_PAUSE = { initialMs: 100, maxMs: 5_000 };
 const GIVE_BACK_MS = 50;
 const MAX_REMEMBERED_FAILURES = 2_000;
 const MAX_HISTORY = 10;
+const MAX_FORGIVEN = 20_000;
+/** A dead letter that could not be written is tried again well before; after that it is another process's. */
+const UNWRITTEN_FOR_MS = 300_000;
 
 /**
  * Runs the handler for the deliveries of one consumption: per key one after another, at most `maxInFlight` at once,
@@ -61,6 +67,11 @@ export class DeliveryRunner {
   /** Keys that have a delivery ready or running, and those behind it. */
   readonly #byKey = new Map<string, HeldDelivery[]>();
   readonly #failures = new Map<number, Failures>();
+  readonly #switch: KillSwitch | undefined;
+  /** Deliveries that were given back while paused, by stream sequence: they are no attempts. */
+  readonly #forgiven = new Map<number, number>();
+  /** Messages whose dead letter could not be written, and when that was tried last. */
+  readonly #unwritten = new Map<number, number>();
   #ready: HeldDelivery[] = [];
   #readyFrom = 0;
   #running = 0;
@@ -71,6 +82,8 @@ export class DeliveryRunner {
   constructor(setup: DeliveryRunnerOptions) {
     this.#setup = setup;
     this.#maxInFlight = setup.options.maxInFlight;
+    const { killSwitch } = setup.options;
+    if (killSwitch !== false) this.#switch = this.#makeSwitch(killSwitch);
   }
 
   /** From now on; what runs beyond a smaller limit is finished. */
@@ -88,6 +101,23 @@ export class DeliveryRunner {
     return this.#running;
   }
 
+  /** Why it takes no messages, if its handler fails on everything. */
+  get pause(): ConsumerPause | undefined {
+    return this.#switch?.pause;
+  }
+
+  /** While paused: tries a message now. */
+  probeNow(): void {
+    this.#switch?.probeNow();
+  }
+
+  /** Messages that are past their attempts and whose dead letters could not be written. */
+  get unwrittenDeadLetters(): number {
+    const since = this.#setup.clock.monotonicMs() - UNWRITTEN_FOR_MS;
+    for (const [sequence, at] of this.#unwritten) if (at < since) this.#unwritten.delete(sequence);
+    return this.#unwritten.size;
+  }
+
   receive(raw: RawDelivery): void {
     const { metrics, consumer } = this.#setup;
     if (raw.attempt > 1) metrics.redelivered(consumer);
@@ -99,6 +129,10 @@ export class DeliveryRunner {
     }
     if (this.#stopping) {
       this.#giveBack(raw);
+      return;
+    }
+    if (this.#switch?.paused === true && !this.#switch.admits(raw.sequence, raw.pending)) {
+      this.#release(raw);
       return;
     }
     const held = new HeldDelivery(raw, this.#setup.clock);
@@ -137,6 +171,7 @@ export class DeliveryRunner {
    */
   async stop(drainMs: number): Promise<void> {
     this.#stop.abort();
+    this.#switch?.stop();
     for (const held of this.#held.values()) {
       if (held.startedAtMs !== undefined) continue;
       this.#held.delete(held.sequence);
@@ -180,7 +215,7 @@ export class DeliveryRunner {
     try {
       if (held.failure !== undefined) {
         await this.#bury(held, held.failure);
-      } else if (held.raw.attempt > options.maxAttempts) {
+      } else if (this.#attemptOf(held) > options.maxAttempts) {
         const known = this.#failures.get(held.sequence)?.last;
         await this.#bury(
           held,
@@ -190,7 +225,9 @@ export class DeliveryRunner {
         this.#settle(held, () => held.raw.ack());
       } else {
         await this.#handle(held);
+        this.#switch?.succeeded();
         this.#failures.delete(held.sequence);
+        if (this.#forgiven.size > 0) this.#forgiven.delete(held.sequence);
         this.#settle(held, () => held.raw.ack());
       }
     } catch (error) {
@@ -231,7 +268,14 @@ export class DeliveryRunner {
       return;
     }
     this.#remember(held, error);
-    const settlement = settlementOf(error, held.raw.attempt, options);
+    const holdMs = this.#switch?.failed(held.sequence, error);
+    if (holdMs !== undefined) {
+      this.#forgive(held.sequence);
+      metrics.retried(consumer, errorCode(error));
+      this.#settle(held, () => held.raw.nak(holdMs));
+      return;
+    }
+    const settlement = settlementOf(error, this.#attemptOf(held), options);
     if (settlement.kind === 'dead-letter') {
       await this.#bury(held, error);
       return;
@@ -263,6 +307,7 @@ export class DeliveryRunner {
       );
     } catch (failure) {
       metrics.deadLetterFailed(consumer);
+      this.#noteUnwritten(held.sequence);
       // Kept for the next delivery, which exceeds the attempts and goes straight to the dead letters again.
       this.#remember(held, error, false);
       log.error(
@@ -275,6 +320,8 @@ export class DeliveryRunner {
       return;
     }
     this.#failures.delete(held.sequence);
+    this.#unwritten.delete(held.sequence);
+    this.#forgiven.delete(held.sequence);
     metrics.deadLettered(consumer, code);
     log.error(
       { ...this.#facts(held), errorCode: code, error: errorMessage(error) },
@@ -286,6 +333,7 @@ export class DeliveryRunner {
   #finished(held: HeldDelivery): void {
     this.#running--;
     if (!held.abandoned && this.#held.delete(held.sequence)) held.raw.released();
+    if (this.#switch?.paused === true) this.#switch.undecided(held.sequence);
     const queue = this.#byKey.get(held.key);
     const next = queue?.shift();
     if (next !== undefined) this.#ready.push(next);
@@ -310,9 +358,9 @@ export class DeliveryRunner {
     }
   }
 
-  #giveBack(raw: RawDelivery): void {
+  #giveBack(raw: RawDelivery, delayMs = GIVE_BACK_MS): void {
     try {
-      raw.nak(GIVE_BACK_MS);
+      raw.nak(delayMs);
     } catch (error) {
       this.#setup.log.warn(
         { consumer: this.#setup.consumer, sequence: raw.sequence, error: errorMessage(error) },
@@ -320,6 +368,80 @@ export class DeliveryRunner {
       );
     }
     raw.released();
+  }
+
+  #makeSwitch(options: KillSwitchOptions): KillSwitch {
+    const { consumer, clock, metrics, log, onPermit } = this.#setup;
+    return new KillSwitch({
+      options,
+      clock,
+      permit: (messages) => onPermit?.(messages),
+      onPaused: (pause, failures) => {
+        metrics.paused(consumer, pause.errorCode);
+        log.error(
+          { consumer, failures, errorCode: pause.errorCode, error: pause.errorMessage },
+          'A handler fails on everything: its consumer is paused, and tries one message now and then',
+        );
+        this.#releaseWaiting();
+      },
+      onResumed: (pause) => {
+        metrics.resumed(consumer);
+        log.warn(
+          { consumer, pausedForMs: clock.now() - pause.since, probes: pause.probes },
+          'A handler works again: its consumer goes on',
+        );
+      },
+    });
+  }
+
+  /** Gives back everything that has not started; those of other processes may do better. */
+  #releaseWaiting(): void {
+    for (const held of this.#held.values()) {
+      if (held.startedAtMs !== undefined) continue;
+      this.#held.delete(held.sequence);
+      this.#release(held.raw);
+    }
+    for (const [key, waiting] of this.#byKey) {
+      waiting.length = 0;
+      // A key whose first message runs keeps its place.
+      if (!this.#runsKey(key)) this.#byKey.delete(key);
+    }
+    this.#ready = [];
+    this.#readyFrom = 0;
+  }
+
+  #runsKey(key: string): boolean {
+    for (const held of this.#held.values()) if (held.key === key) return true;
+    return false;
+  }
+
+  /** Gives back what is not to be tried now, without counting it as an attempt. */
+  #release(raw: RawDelivery): void {
+    this.#forgive(raw.sequence);
+    this.#giveBack(raw, this.#switch?.releaseMs);
+  }
+
+  #forgive(sequence: number): void {
+    const before = this.#forgiven.get(sequence) ?? 0;
+    this.#forgiven.delete(sequence);
+    this.#forgiven.set(sequence, before + 1);
+    if (this.#forgiven.size <= MAX_FORGIVEN) return;
+    const oldest = this.#forgiven.keys().next();
+    if (!oldest.done) this.#forgiven.delete(oldest.value);
+  }
+
+  /** Which attempt this delivery is, without those that were given back while paused. */
+  #attemptOf({ raw }: HeldDelivery): number {
+    if (this.#forgiven.size === 0) return raw.attempt;
+    return raw.attempt - (this.#forgiven.get(raw.sequence) ?? 0);
+  }
+
+  #noteUnwritten(sequence: number): void {
+    this.#unwritten.delete(sequence);
+    this.#unwritten.set(sequence, this.#setup.clock.monotonicMs());
+    if (this.#unwritten.size <= MAX_REMEMBERED_FAILURES) return;
+    const oldest = this.#unwritten.keys().next();
+    if (!oldest.done) this.#unwritten.delete(oldest.value);
   }
 
   #remember(held: HeldDelivery, error: unknown, record = true): void {

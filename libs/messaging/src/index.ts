@@ -6,6 +6,7 @@ export type {
   ConsumerName,
   Consumption,
   ConsumptionState,
+  StuckReason,
   Delivery,
   IncomingMessage,
   OutgoingMessage,
@@ -20,6 +21,7 @@ export type {
   WatchedMessage,
 } from './broker.ts';
 export { decodeMessage } from './message.ts';
+export type { ConsumerPause, KillSwitchOptions } from './kill-switch.ts';
 export { settlementOf, type Settlement, type SettlementOptions } from './settlement.ts';
 
 // NATS
@@ -43,6 +45,7 @@ export type { StoredMessage } from './memory/memory-stream.ts';
 
 // topology
 export {
+  AUDIT_STREAM,
   commandConsumer,
   CONFIG_STREAM,
   configSubject,
@@ -82,10 +85,16 @@ export { ConfigBucket, type ConfigChange, type ConfigEntry } from './config-buck
 export {
   DeadLetters,
   type DeadLetter,
+  type DeadLetterFilter,
+  type DeadLetterGroup,
   type ListDeadLettersOptions,
+  type ReplayManyOptions,
+  type ReplayManyReport,
   type ReplayOptions,
 } from './dead-letters.ts';
-export { deadLetterHeader, replayHeader, type AttemptRecord } from './dead-letter.ts';
+export { deadLetterHeader, editHeader, replayHeader, type AttemptRecord } from './dead-letter.ts';
+export { deadLetterGroup, errorGroup, normalizeError, type GroupedLetter } from './error-group.ts';
+export { AuditTrail, type AuditEntry, type AuditFilter, type NewAuditEntry } from './audit-trail.ts';
 
 // observation
 export { noMessagingMetrics, type HealReason, type MessagingMetrics } from './messaging-metrics.ts';

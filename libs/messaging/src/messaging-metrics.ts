@@ -1,5 +1,6 @@
 /** Why a consumption had to open its consumer again. */
-export type HealReason = 'reconnected' | 'heartbeats-missed' | 'consumer-missing' | 'refused-pull';
+export type HealReason =
+  'reconnected' | 'heartbeats-missed' | 'consumer-missing' | 'refused-pull' | 'no-delivery';
 
 /** What the broker counts. The observability library turns it into metrics; the default counts nothing. */
 export interface MessagingMetrics {
@@ -20,6 +21,14 @@ export interface MessagingMetrics {
   stalled(consumer: string): void;
   /** Messages waiting in the consumer, seen on delivery. */
   pending(consumer: string, count: number): void;
+  /** A handler fails on everything: its consumer takes no more. */
+  paused(consumer: string, errorCode: string): void;
+  /** A paused consumer goes on. */
+  resumed(consumer: string): void;
+  /** Why a consumer has messages and delivers none; undefined when it does again. */
+  stuck(consumer: string, reason: string | undefined): void;
+  /** Messages past their attempts whose dead letters could not be written. */
+  deadLettersUnwritten(consumer: string, count: number): void;
   /** A request was answered `OVERLOADED`. */
   overloaded(subject: string): void;
 }
@@ -39,5 +48,9 @@ export const noMessagingMetrics: MessagingMetrics = {
   healed: nothing,
   stalled: nothing,
   pending: nothing,
+  paused: nothing,
+  resumed: nothing,
+  stuck: nothing,
+  deadLettersUnwritten: nothing,
   overloaded: nothing,
 };

@@ -15,7 +15,14 @@ import {
   type ServiceManifest,
 } from '@flotilla/contracts-protocol';
 import { inboxPrefixOf } from './nats/connect-nats.ts';
-import { CONFIG_STREAM, configSubject, PAYLOAD_STREAM, payloadPrefix, topologyOf } from './topology.ts';
+import {
+  AUDIT_STREAM,
+  CONFIG_STREAM,
+  configSubject,
+  PAYLOAD_STREAM,
+  payloadPrefix,
+  topologyOf,
+} from './topology.ts';
 
 /** What a NATS user may do, in the words of the server's configuration. */
 export interface BrokerPermissions {
@@ -137,8 +144,8 @@ export function permissionsOf(
 }
 
 /**
- * What the user that operates a fleet may do: read, replay and delete dead letters, change settings, help
- * sagas and start schedules.
+ * What the user that operates a fleet may do: read, edit, replay and delete dead letters, keep and read the record of
+ * that, change settings, help sagas and start schedules.
  */
 export function operatorPermissions(user: string): BrokerPermissions {
   return {
@@ -156,7 +163,11 @@ export function operatorPermissions(user: string): BrokerPermissions {
         '$JS.API.CONSUMER.LIST.*',
         `$JS.API.STREAM.MSG.GET.${DEAD_LETTER_STREAM}`,
         `$JS.API.STREAM.MSG.DELETE.${DEAD_LETTER_STREAM}`,
+        `$JS.API.DIRECT.GET.${DEAD_LETTER_STREAM}`,
+        `$JS.API.DIRECT.GET.${AUDIT_STREAM}`,
         '$SRV.>',
+        'audit.>',
+        'dlq.>',
         'payload.>',
         configSubject('*', '*'),
         `$JS.API.DIRECT.GET.${CONFIG_STREAM}`,

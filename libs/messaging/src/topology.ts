@@ -123,6 +123,9 @@ export function configSubject(service: string, key: string): string {
   return `$KV.CONFIG.${service}.${key}`;
 }
 
+/** The stream that keeps what operators did: who, when, what and why. */
+export const AUDIT_STREAM = 'AUDIT';
+
 /** The stream with the bodies that are too large for their messages. */
 export const PAYLOAD_STREAM = 'PAYLOADS';
 
@@ -227,6 +230,7 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
     ),
     ...(patternEvents ? [patternSpec(options)] : []),
     deadLetterSpec(options),
+    auditSpec(options),
     configSpec(options),
     payloadSpec(options),
   ];
@@ -366,6 +370,23 @@ function deadLetterSpec(options: TopologyOptions): StreamSpec {
       max_age: 0,
       max_bytes: options.deadLetterMaxBytes ?? 256 * MIB,
       deny_delete: false,
+      deny_purge: true,
+    },
+  };
+}
+
+/** What operators did is kept for more than a year, and nobody can take a line out of it. */
+function auditSpec(options: TopologyOptions): StreamSpec {
+  return {
+    name: AUDIT_STREAM,
+    config: {
+      ...baseSpec(AUDIT_STREAM, 'audit.>', 'What operators did', options),
+      retention: RetentionPolicy.Limits,
+      // Full means refused: no act without its record.
+      discard: DiscardPolicy.New,
+      max_age: nanos(400 * DAY_MS),
+      max_bytes: 64 * MIB,
+      deny_delete: true,
       deny_purge: true,
     },
   };

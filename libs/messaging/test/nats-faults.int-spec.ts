@@ -41,6 +41,10 @@ class CountedMetrics implements MessagingMetrics {
   readonly stalled = this.#count('stalled');
   readonly overloaded = this.#count('overloaded');
   readonly pending = noMessagingMetrics.pending;
+  readonly paused = noMessagingMetrics.paused;
+  readonly resumed = noMessagingMetrics.resumed;
+  readonly stuck = noMessagingMetrics.stuck;
+  readonly deadLettersUnwritten = noMessagingMetrics.deadLettersUnwritten;
   healed(_consumer: string, reason: HealReason): void {
     this.heals.push(reason);
   }

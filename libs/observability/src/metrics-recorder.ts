@@ -24,6 +24,13 @@ export interface MetricsRecorder {
   stalled(consumer: string): void;
   /** Messages that wait in a consumer. */
   pending(consumer: string, count: number): void;
+  /** A handler fails on everything: its consumer takes no more until a probe succeeds. */
+  paused(consumer: string, errorCode: string): void;
+  resumed(consumer: string): void;
+  /** Why a consumer has messages and delivers none; undefined when it does again. */
+  stuck(consumer: string, reason: string | undefined): void;
+  /** Messages past their attempts whose dead letters could not be written. */
+  deadLettersUnwritten(consumer: string, count: number): void;
   overloaded(subject: string): void;
 
   // Units of work and outbox
@@ -66,6 +73,10 @@ export const noMetrics: MetricsRecorder = {
   healed: nothing,
   stalled: nothing,
   pending: nothing,
+  paused: nothing,
+  resumed: nothing,
+  stuck: nothing,
+  deadLettersUnwritten: nothing,
   overloaded: nothing,
   groupEnded: nothing,
   unitsWaiting: nothing,

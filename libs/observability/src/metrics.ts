@@ -68,6 +68,8 @@ export interface Metrics extends MetricsRecorder {
   observeSagas(source: MetricsSource<readonly SagaCount[]>): void;
   observeOutbox(source: MetricsSource<OutboxReading>): void;
   observePolicies(source: MetricsSource<readonly PolicyReading[]>): void;
+  /** For how long the timer of a saga that is due first has been due; 0 when none is. */
+  observeSagaTimers(source: MetricsSource<{ readonly overdueMs: number }>): void;
   observeSettings(source: MetricsSource<readonly SettingState[]>): void;
   observeSchedules(source: MetricsSource<readonly ScheduleReading[]>): void;
   observeBroker(source: MetricsSource<{ readonly connected: boolean; readonly jetstream: boolean }>): void;
@@ -75,6 +77,7 @@ export interface Metrics extends MetricsRecorder {
 
 const latencySeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const sagaSeconds = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600, 86_400];
+const stuckReasons = ['window-full', 'paused-at-server', 'no-delivery'] as const;
 const breakerStates = ['closed', 'open', 'half-open'] as const;
 
 /** Makes the metrics of this process, each call with a registry of its own. */
@@ -154,6 +157,25 @@ export function createMetrics(options: MetricsOptions): Metrics {
   ]);
   const pending = gauge('flotilla_consumer_pending', 'Messages that wait in a consumer.', ['consumer']);
 
+  const paused = gauge(
+    'flotilla_consumer_paused',
+    '1 while a consumer takes nothing because its handler fails on everything.',
+    ['consumer'],
+  );
+  const pauses = counter('flotilla_consumer_pauses_total', 'Times that a consumer paused itself.', [
+    'consumer',
+    'code',
+  ]);
+  const stuck = gauge('flotilla_consumer_stuck', '1 while a consumer has messages and delivers none.', [
+    'consumer',
+    'reason',
+  ]);
+  const unwritten = gauge(
+    'flotilla_dead_letters_unwritten',
+    'Messages past their attempts whose dead letters could not be written.',
+    ['consumer'],
+  );
+
   const groups = histogram('flotilla_group_duration_seconds', 'Transactions of the group committer.', [
     'outcome',
   ]);
@@ -192,6 +214,11 @@ export function createMetrics(options: MetricsOptions): Metrics {
     sagaSeconds,
   );
   const sagas = gauge('flotilla_saga_instances', 'Saga instances by state.', ['saga', 'state']);
+
+  const timerOverdue = gauge(
+    'flotilla_saga_timer_overdue_seconds',
+    'For how long the oldest due timer of a saga has not fired.',
+  );
 
   const policyCalls = histogram(
     'flotilla_policy_call_duration_seconds',
@@ -293,6 +320,17 @@ export function createMetrics(options: MetricsOptions): Metrics {
     healed: (consumer, reason) => healed.inc({ consumer, reason }),
     stalled: (consumer) => stalled.inc({ consumer }),
     pending: (consumer, count) => pending.set({ consumer }, count),
+    paused(consumer, code) {
+      paused.set({ consumer }, 1);
+      pauses.inc({ consumer, code });
+    },
+    resumed: (consumer) => paused.set({ consumer }, 0),
+    stuck(consumer, reason) {
+      for (const each of stuckReasons)
+        if (each === reason) stuck.set({ consumer, reason: each }, 1);
+        else stuck.remove({ consumer, reason: each });
+    },
+    deadLettersUnwritten: (consumer, count) => unwritten.set({ consumer }, count),
 
     groupEnded({ size, durationMs, outcome }) {
       groups.observe({ outcome }, durationMs / 1_000);
@@ -322,6 +360,13 @@ export function createMetrics(options: MetricsOptions): Metrics {
           for (const { saga, state, count } of counts) sagas.set({ saga, state }, count);
         },
         () => sagas.reset(),
+      ),
+    observeSagaTimers: (source) =>
+      observe(
+        'saga timers',
+        source,
+        ({ overdueMs }) => timerOverdue.set(overdueMs / 1_000),
+        () => timerOverdue.remove(),
       ),
     observeOutbox: (source) =>
       observe(

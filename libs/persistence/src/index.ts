@@ -5,6 +5,13 @@ export {
   requireUnitOfWork,
   type ActiveUnitOfWork,
 } from './unit-of-work/active-unit-of-work.ts';
+export {
+  rehearse,
+  type Rehearsal,
+  type RehearseOptions,
+  type RowChange,
+  type TableChange,
+} from './unit-of-work/rehearsal.ts';
 export { defineBulk, type BulkStatement } from './unit-of-work/bulk-statement.ts';
 export type { InboxEntry, Processed, ProcessOptions, RunOptions } from './unit-of-work/submission.ts';
 export type { UnitOfWorkLimits } from './unit-of-work/unit-of-work.options.ts';

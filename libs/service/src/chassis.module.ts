@@ -19,6 +19,7 @@ import {
 import { ModuleRef, ModulesContainer } from '@nestjs/core';
 import { CommandBus, EventBus, EventPublisher, QueryBus, UnhandledExceptionBus } from '@nestjs/cqrs';
 import { DataSource } from 'typeorm';
+import { ConsumerCommands } from './consumer-commands.ts';
 import { CallPolicies } from './cqrs/call-policies.ts';
 import type { ChassisConfig } from './config/chassis-settings.ts';
 import { onConfigChange } from './config/dynamic-values.ts';
@@ -30,8 +31,10 @@ import { RemoteCalls } from './cqrs/remote-calls.ts';
 import { currentDeadline } from './deadline.ts';
 import type { ServiceSpec } from './flotilla.module.ts';
 import { CommandProcessor } from './inbound/command-processor.ts';
+import { DryRuns } from './dry-runs.ts';
 import { DurableConsumers } from './inbound/durable-consumers.ts';
 import { Handling } from './inbound/handling.ts';
+import { killSwitchOf } from './inbound/kill-switch.ts';
 import { isOutage } from './inbound/outages.ts';
 import { RequestServer } from './inbound/request-server.ts';
 import { Jobs } from './jobs.ts';
@@ -322,6 +325,7 @@ function durable(parts: ServiceParts, handover: CommandHandover): FactoryProvide
               maxAttempts: config.maxAttempts,
               backoff: { initialMs: config.retryInitialMs, maxMs: config.retryMaxMs },
               isOutage,
+              killSwitch: killSwitchOf(config),
             },
           },
         ),
@@ -340,6 +344,48 @@ function durable(parts: ServiceParts, handover: CommandHandover): FactoryProvide
       useFactory: (unitOfWork: UnitOfWork, outgoing: OutgoingMessages, handling: Handling) =>
         new HistoryServer(spec.manifest.name, broker, unitOfWork, outgoing, handling),
       inject: [UnitOfWork, OutgoingMessages, Handling],
+    },
+    {
+      provide: ConsumerCommands,
+      useFactory: (consumers: DurableConsumers, outgoing: OutgoingMessages, handling: Handling) =>
+        new ConsumerCommands(spec.manifest.name, broker, consumers, outgoing, handling),
+      inject: [DurableConsumers, OutgoingMessages, Handling],
+    },
+    {
+      provide: DryRuns,
+      useFactory: (
+        dataSource: DataSource,
+        unitOfWork: UnitOfWork,
+        commands: CommandProcessor,
+        handlers: HandlerRegistry,
+        sagaInbox: SagaInbox,
+        projections: Projections,
+        outgoing: OutgoingMessages,
+        handling: Handling,
+      ) =>
+        new DryRuns({
+          manifest: spec.manifest,
+          broker,
+          dataSource,
+          unitOfWork,
+          commands,
+          handlers,
+          sagas: sagaInbox,
+          projections,
+          outgoing,
+          handling,
+          clock: parts.clock,
+        }),
+      inject: [
+        DataSource,
+        UnitOfWork,
+        CommandProcessor,
+        HandlerRegistry,
+        SagaInbox,
+        Projections,
+        OutgoingMessages,
+        Handling,
+      ],
     },
     {
       provide: OperatorCommands,
@@ -403,6 +449,8 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
       consumers: DurableConsumers | undefined,
       sagaHost: SagaHost | undefined,
       operators: OperatorCommands | undefined,
+      consumerCommands: ConsumerCommands | undefined,
+      dryRuns: DryRuns | undefined,
       history: HistoryServer | undefined,
       rebuilds: RebuildCommands | undefined,
       database: PersistenceRuntime | undefined,
@@ -425,6 +473,8 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
         sagas: sagaHost,
         operators: [
           (spec.sagas ?? []).length > 0 ? operators : undefined,
+          consumerCommands,
+          dryRuns,
           manifest.publishes.length > 0 ? history : undefined,
           rebuilds,
         ].filter((each) => each !== undefined),
@@ -437,6 +487,8 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
       optional(DurableConsumers),
       optional(SagaHost),
       optional(OperatorCommands),
+      optional(ConsumerCommands),
+      optional(DryRuns),
       optional(HistoryServer),
       optional(RebuildCommands),
       optional(PersistenceRuntime),

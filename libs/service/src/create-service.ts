@@ -11,8 +11,10 @@ import { ChassisModule } from './chassis.module.ts';
 import type { Settings } from './config/define-config.ts';
 import { DynamicSettings } from './dynamic-settings.ts';
 import { connectControllers } from './inbound/controllers.ts';
+import { SagaHost } from './sagas/saga-host.ts';
 import { ScheduleHost } from './schedules/schedule-host.ts';
 import type { ServiceParts } from './service-parts.ts';
+import { assertFiring, assertPublishing } from './stuck.ts';
 import { ServiceRuntime } from './service-runtime.ts';
 import { UncleanStopError } from './service.errors.ts';
 
@@ -179,6 +181,15 @@ function observeState(parts: ServiceParts, app: NestFastifyApplication, runtime:
     },
   });
   metrics.observeBroker(() => broker.health());
+  // A consumer that is paused or stuck is one of many, and restarting would not help it.
+  health.register({
+    name: 'consumers',
+    impact: 'degraded',
+    check: () => {
+      const { degraded = [] } = broker.health();
+      if (degraded.length > 0) throw new Error(degraded.join('; '));
+    },
+  });
   const policies = app.get(PolicyRegistry, { strict: false });
   // What a service calls is no part of it: it stays in traffic and says whom it cannot reach.
   health.register({ name: 'policies', impact: 'degraded', check: () => policies.assertClosed() });
@@ -203,6 +214,23 @@ function observeState(parts: ServiceParts, app: NestFastifyApplication, runtime:
   }
   health.register({ name: 'database', check: async () => void (await dataSource.query('SELECT 1')) });
   metrics.observeOutbox(() => outbox.stats());
+  const { stuckAfterMs } = parts.config;
+  health.register({
+    name: 'outbox',
+    impact: 'degraded',
+    check: async () => assertPublishing(await outbox.stats(), stuckAfterMs),
+  });
+  if ((spec.sagas ?? []).length === 0) return;
+  const sagas = app.get(SagaHost);
+  health.register({
+    name: 'saga-timers',
+    impact: 'degraded',
+    check: async () => assertFiring(await sagas.oldestTimer(), parts.clock.now(), stuckAfterMs),
+  });
+  metrics.observeSagaTimers(async () => {
+    const oldest = await sagas.oldestTimer();
+    return { overdueMs: Math.max(0, parts.clock.now() - (oldest?.dueAt ?? Infinity)) };
+  });
 }
 
 /** Of a policy's state what it has a part for: most policies of calls only retry. */

@@ -62,6 +62,9 @@ export type { ScheduledRun, ScheduledTask } from './schedules/schedule-runner.ts
 export { scheduleSubject } from './schedules/schedule-host.ts';
 export { BROKER, CHASSIS_CONFIG, CLOCK } from './tokens.ts';
 export { operatorSubject } from './operator-commands.ts';
+export { consumersSubject, type ConsumersAnswer } from './consumer-commands.ts';
+export type { ConsumerState } from './inbound/durable-consumers.ts';
+export { dryRunSubject, type DryRunReport, type RehearsedMessage } from './dry-runs.ts';
 
 // How it calls others
 export {

@@ -85,6 +85,7 @@ export async function runService<V>(
       service: manifest.name,
       connectTimeoutMs: config.connectTimeoutMs,
       inlineMaxBytes: config.inlineMaxBytes,
+      stuckAfterMs: config.stuckAfterMs,
       metrics,
       log: logger,
       ...(config.natsUser !== undefined && {

@@ -20,6 +20,7 @@ import type {
 } from '../broker.ts';
 import { resolveConsumeOptions } from '../consume.options.ts';
 import { DeliveryRunner } from '../delivery-runner.ts';
+import { pauseLine } from '../kill-switch.ts';
 import { decodeMessage } from '../message.ts';
 import {
   BrokerUnavailableError,
@@ -144,7 +145,10 @@ export class InMemoryBroker implements Broker {
   readonly #log: MessagingLog;
   readonly #running = new Set<Stoppable>();
   #sweeping = false;
-  readonly #runners = new Map<DeliveryRunner, { readonly everyMs: number; sweep(): void }>();
+  readonly #runners = new Map<
+    DeliveryRunner,
+    { readonly everyMs: number; sweep(): void; paused(): string[] }
+  >();
   #turn = 0;
   #closed = false;
 
@@ -261,6 +265,7 @@ export class InMemoryBroker implements Broker {
         runner.heartbeat(everyMs);
         this.#metrics.pending(consumer.name, pending());
       },
+      paused: () => (runner.pause === undefined ? [] : [pauseLine(consumer.name, runner.pause)]),
     });
     this.#keepSweeping();
     let stopped = false;
@@ -277,11 +282,14 @@ export class InMemoryBroker implements Broker {
         runner.maxInFlight = most;
         for (const each of sources) each.wake();
       },
+      probeNow: () => runner.probeNow(),
       state: () => ({
         status: stopped ? 'stopped' : this.network.available ? 'running' : 'healing',
         ...(!stopped && !this.network.available && { detail: 'the in-memory broker is switched off' }),
         inFlight: runner.inFlight,
         pending: pending(),
+        unwrittenDeadLetters: runner.unwrittenDeadLetters,
+        ...(runner.pause !== undefined && { paused: runner.pause }),
       }),
     };
   }
@@ -303,7 +311,10 @@ export class InMemoryBroker implements Broker {
 
   health(): BrokerHealth {
     if (this.#closed) return { connected: false, jetstream: false, detail: 'the broker is closed' };
-    if (this.network.available) return { connected: true, jetstream: true };
+    if (this.network.available) {
+      const degraded = [...this.#runners.values()].flatMap((runner) => runner.paused());
+      return { connected: true, jetstream: true, ...(degraded.length > 0 && { degraded }) };
+    }
     return { connected: false, jetstream: false, detail: 'the in-memory broker is switched off' };
   }
 

@@ -46,6 +46,7 @@ import { bufferSizeFor, NatsConsumption } from './nats-consumption.ts';
 import { DEFAULT_INLINE_MAX_BYTES, hasReference, MAX_PAYLOAD_BYTES, PayloadStore } from './payload-store.ts';
 import { PullLoop, type PullOptions } from './pull-loop.ts';
 import { QueueTrimmer } from './queue-trimmer.ts';
+import { StuckDetector } from './stuck-detector.ts';
 import { isNoResponders, ReplyDesk } from './reply-desk.ts';
 import { announceService, type EndpointFacts } from './service-announcer.ts';
 
@@ -60,6 +61,11 @@ export interface NatsBrokerOptions extends Omit<ConnectNatsOptions, 'inboxPrefix
    * less often costs disk, more often a purge each time.
    */
   readonly trimQueuesEveryMs?: number;
+  /**
+   * How long a consumer may get nothing before the server is asked whether it should, in milliseconds. Default 60,000;
+   * less often finds a stuck one later, more often costs an idle consumer a request each time.
+   */
+  readonly stuckAfterMs?: number;
   /**
    * Bodies up to this many bytes travel in their message, larger ones in the stream `PAYLOADS`. Default 262,144, and less
    * where the server's `max_payload` wants it. Smaller keeps the streams lean, larger saves a round trip.
@@ -84,6 +90,7 @@ export class NatsBroker implements Broker {
   readonly #publishTimeoutMs: number;
   readonly #pull: PullOptions;
   readonly #trimQueuesEveryMs: number;
+  readonly #stuckAfterMs: number;
   readonly #replies: ReplyDesk;
   readonly #payloads: PayloadStore;
   readonly #manager: JetStreamManager;
@@ -108,6 +115,7 @@ export class NatsBroker implements Broker {
     this.#publishTimeoutMs = options.publishTimeoutMs ?? 5_000;
     this.#pull = { expiresMs: 30_000, heartbeatMs: 10_000, ...options.pull };
     this.#trimQueuesEveryMs = options.trimQueuesEveryMs ?? 5_000;
+    this.#stuckAfterMs = options.stuckAfterMs ?? 60_000;
     this.#replies = new ReplyDesk(connection, this.#inboxPrefix, this.#clock);
     this.#payloads = new PayloadStore(connection, {
       inlineMaxBytes: options.inlineMaxBytes ?? DEFAULT_INLINE_MAX_BYTES,
@@ -255,8 +263,13 @@ export class NatsBroker implements Broker {
     handler: (delivery: Delivery) => Promise<void>,
   ): Promise<Consumption> {
     const options = resolveConsumeOptions(consumer.name, this.#service, input);
+    // The runner is made first, and has somebody to tell only once messages come.
+    const flow: { consumption?: NatsConsumption } = {};
     const runner = new DeliveryRunner({
       consumer: consumer.name,
+      onPermit: (messages) => {
+        if (flow.consumption) flow.consumption.permit = messages;
+      },
       options: {
         ...options,
         ...(options.onDeadLetter && { onDeadLetter: this.#withBody(options.onDeadLetter, true) }),
@@ -271,6 +284,7 @@ export class NatsBroker implements Broker {
       ? Array.from({ length: PARTITIONS }, (_, partition) => partitionConsumer(consumer.name, partition))
       : [consumer.name];
     const consumption = new NatsConsumption(
+      consumer.name,
       runner,
       names.map(
         (name) => (receive) =>
@@ -288,9 +302,24 @@ export class NatsBroker implements Broker {
             ...this.#pull,
           }),
       ),
-      (pending) => this.#metrics.pending(consumer.name, pending),
-      (stopped) => this.#consumptions.delete(stopped),
+      {
+        onSweep: (pending, unwritten) => {
+          this.#metrics.pending(consumer.name, pending);
+          this.#metrics.deadLettersUnwritten(consumer.name, unwritten);
+        },
+        onStopped: (stopped) => this.#consumptions.delete(stopped),
+        makeDetector: (loops) =>
+          new StuckDetector({
+            consumer: consumer.name,
+            loops,
+            afterMs: this.#stuckAfterMs,
+            clock: this.#clock,
+            metrics: this.#metrics,
+            log: this.#log,
+          }),
+      },
     );
+    flow.consumption = consumption;
     this.#consumptions.add(consumption);
     await consumption.start(() =>
       QueueTrimmer.of({
@@ -347,9 +376,13 @@ export class NatsBroker implements Broker {
     const problems = [...this.#consumptions].flatMap((consumption) => consumption.problems());
     if (this.connection.info?.jetstream !== true) problems.unshift('the server has JetStream switched off');
     if (this.#jetstreamProblem !== undefined) problems.unshift(this.#jetstreamProblem);
-    return problems.length === 0
-      ? { connected: true, jetstream: true }
-      : { connected: true, jetstream: false, detail: problems.join('; ') };
+    const degraded = [...this.#consumptions].flatMap((consumption) => consumption.degraded());
+    return {
+      connected: true,
+      jetstream: problems.length === 0,
+      ...(problems.length > 0 && { detail: problems.join('; ') }),
+      ...(degraded.length > 0 && { degraded }),
+    };
   }
 
   close(options: StopOptions = {}): Promise<void> {

@@ -3,12 +3,22 @@ import type { Consumption, ConsumptionState, StopOptions } from '../broker.ts';
 import type { DeliveryRunner } from '../delivery-runner.ts';
 import type { DeliveryFacts } from './ack-subject.ts';
 import { NatsDelivery } from './nats-delivery.ts';
+import { pauseLine } from '../kill-switch.ts';
 import type { PullLoop } from './pull-loop.ts';
 import type { QueueTrimmer } from './queue-trimmer.ts';
+import type { StuckDetector } from './stuck-detector.ts';
 
 /** As many again as run wait here, so that no handler waits for the network. */
 export function bufferSizeFor(maxInFlight: number): number {
   return Math.max(2, maxInFlight * 2);
+}
+
+/** What a consumption is told to keep an eye on. */
+export interface ConsumptionWatch {
+  /** Called now and then with how many messages wait, and how many dead letters could not be written. */
+  readonly onSweep: (pending: number, unwrittenDeadLetters: number) => void;
+  readonly onStopped: (consumption: NatsConsumption) => void;
+  readonly makeDetector: (loops: readonly PullLoop[]) => StuckDetector;
 }
 
 type MakeLoop = (receive: (message: Msg, facts: DeliveryFacts) => void) => PullLoop;
@@ -16,27 +26,29 @@ type MakeLoop = (receive: (message: Msg, facts: DeliveryFacts) => void) => PullL
 /** One runner fed by one pull loop, or by one for each partition. */
 export class NatsConsumption implements Consumption {
   readonly #runner: DeliveryRunner;
+  readonly #consumer: string;
   readonly #loops: readonly PullLoop[];
-  readonly #onSweep: (pending: number) => void;
-  readonly #onStopped: (consumption: NatsConsumption) => void;
+  readonly #watch: ConsumptionWatch;
+  readonly #detector: StuckDetector;
   #trimmer: QueueTrimmer | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(
+    consumer: string,
     runner: DeliveryRunner,
     makers: readonly MakeLoop[],
-    onSweep: (pending: number) => void,
-    onStopped: (stopped: NatsConsumption) => void,
+    watch: ConsumptionWatch,
   ) {
+    this.#consumer = consumer;
     this.#runner = runner;
-    this.#onSweep = onSweep;
-    this.#onStopped = onStopped;
+    this.#watch = watch;
     this.#loops = makers.map((make) => {
       const loop: PullLoop = make((message, facts) =>
         runner.receive(new NatsDelivery(message, facts, () => loop.released())),
       );
       return loop;
     });
+    this.#detector = watch.makeDetector(this.#loops);
   }
 
   /** Opens all consumers, or none. */
@@ -53,12 +65,41 @@ export class NatsConsumption implements Consumption {
 
   state(): ConsumptionState {
     const detail = this.problems().join('; ');
+    const { pause } = this.#runner;
+    const { reason } = this.#detector;
     return {
       status: this.#stopped !== undefined ? 'stopped' : detail === '' ? 'running' : 'healing',
       ...(detail !== '' && { detail }),
       inFlight: this.#runner.inFlight,
       pending: this.pending,
+      unwrittenDeadLetters: this.#runner.unwrittenDeadLetters,
+      ...(pause !== undefined && { paused: pause }),
+      ...(reason !== undefined && { stuck: reason }),
     };
+  }
+
+  probeNow(): void {
+    this.#runner.probeNow();
+  }
+
+  /** How many messages may be asked for: see `DeliveryRunnerOptions.onPermit`. */
+  set permit(messages: 0 | 1 | undefined) {
+    for (const loop of this.#loops) loop.permit = messages;
+  }
+
+  /** What does not keep it from working, and wants to be looked at. */
+  degraded(): string[] {
+    const { pause, unwrittenDeadLetters } = this.#runner;
+    return [
+      ...(pause === undefined ? [] : [pauseLine(this.#consumer, pause)]),
+      ...(this.#detector.line === undefined ? [] : [this.#detector.line]),
+      ...(unwrittenDeadLetters === 0
+        ? []
+        : [
+            `consumer ${this.#consumer} cannot write ${unwrittenDeadLetters} dead letter(s): is the stream DLQ full? ` +
+              'The messages are kept and tried again',
+          ]),
+    ];
   }
 
   setMaxInFlight(maxInFlight: number): void {
@@ -80,9 +121,10 @@ export class NatsConsumption implements Consumption {
   }
 
   sweep(): void {
-    this.#onSweep(this.pending);
+    this.#watch.onSweep(this.pending, this.#runner.unwrittenDeadLetters);
     for (const loop of this.#loops) loop.sweep();
     this.#runner.heartbeat(this.heartbeatMs);
+    this.#detector.sweep();
     if (this.problems().length === 0) this.#trimmer?.sweep();
   }
 
@@ -105,6 +147,6 @@ export class NatsConsumption implements Consumption {
     const drained = this.#runner.stop(drainMs);
     await Promise.all(this.#loops.map((loop) => loop.stop()));
     await drained;
-    this.#onStopped(this);
+    this.#watch.onStopped(this);
   }
 }

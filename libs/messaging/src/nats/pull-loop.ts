@@ -71,6 +71,10 @@ export class PullLoop {
   #lastHeardMs = 0;
   #silentSweeps = 0;
   #healing = false;
+  /** While the consumer is paused: how many may be asked for. */
+  #permit: 0 | 1 | undefined;
+  /** When something was delivered last, or the loop was opened. */
+  #deliveredMs = 0;
   /** Ends the wait between two attempts to open the consumer. */
   #nap = new AbortController();
 
@@ -123,6 +127,28 @@ export class PullLoop {
     this.#pullIfRoom();
   }
 
+  /** None or one message at a time from now on; undefined: as many as there is room for. What was asked for comes. */
+  set permit(permit: 0 | 1 | undefined) {
+    this.#permit = permit;
+    this.#pullIfRoom();
+  }
+
+  /** For how long it has asked in vain, in milliseconds; 0 while it does not ask. */
+  get waitedMs(): number {
+    if (this.#status !== 'running' || this.#outstanding === 0 || this.#permit !== undefined) return 0;
+    return this.#o.clock.monotonicMs() - this.#deliveredMs;
+  }
+
+  /** What the server knows of the consumer. */
+  info(): Promise<ConsumerInfo> {
+    return this.#o.manager.consumers.info(this.#o.stream, this.#o.name);
+  }
+
+  /** Asks anew, because there are messages and none comes. */
+  reopen(detail: string): void {
+    this.#heal('no-delivery', detail);
+  }
+
   /** There is room again for one message. */
   released(): void {
     if (this.#held > 0) this.#held--;
@@ -173,6 +199,7 @@ export class PullLoop {
     const facts = readAckSubject(message.reply);
     if (facts !== undefined) {
       this.#held++;
+      this.#deliveredMs = this.#lastHeardMs;
       this.#pending = facts.pending;
       if (this.#outstanding > 0) this.#outstanding--;
       this.#o.receive(message, facts);
@@ -208,9 +235,17 @@ export class PullLoop {
 
   #pullIfRoom(): void {
     if (this.#status !== 'running') return;
+    if (this.#permit !== undefined) {
+      if (this.#permit === 1 && this.#outstanding === 0) this.#pull(1);
+      return;
+    }
     const room = this.#bufferSize - this.#held - this.#outstanding;
     // In portions: one request for each freed place would cost as much as the messages.
     if (room * 4 < this.#bufferSize) return;
+    this.#pull(room);
+  }
+
+  #pull(room: number): void {
     this.#outstanding += room;
     this.#o.connection.publish(
       this.#pullSubject,
@@ -224,12 +259,13 @@ export class PullLoop {
   }
 
   async #open(): Promise<void> {
-    const info: ConsumerInfo = await this.#o.manager.consumers.info(this.#o.stream, this.#o.name);
+    const info = await this.info();
     if (this.#stopped.signal.aborted) return;
     this.#ackWaitMs = millis(info.config.ack_wait ?? nanos(30_000));
     this.#epoch++;
     this.#outstanding = 0;
     this.#lastHeardMs = this.#o.clock.monotonicMs();
+    this.#deliveredMs = this.#lastHeardMs;
     this.#silentSweeps = 0;
     this.#status = 'running';
     this.#detail = undefined;

@@ -226,7 +226,8 @@ export class FlotillaServer
   }
 
   #consume(broker: Broker, registration: Registration): Promise<Stoppable> {
-    const { service, maxInFlight, maxAttempts, backoff, stalledAfterMs, isOutage } = this.#options;
+    const { service, maxInFlight, maxAttempts, backoff, stalledAfterMs, isOutage, killSwitch } =
+      this.#options;
     const { route } = registration;
     const name = patternConsumer(service, route);
     return broker.consume(
@@ -238,6 +239,7 @@ export class FlotillaServer
         ...(backoff && { backoff }),
         ...(stalledAfterMs !== undefined && { stalledAfterMs }),
         ...(isOutage && { isOutage }),
+        ...(killSwitch !== undefined && { killSwitch }),
       },
       ({ message, attempt }) => this.#react(message, registration, name, attempt),
     );

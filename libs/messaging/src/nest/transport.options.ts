@@ -23,7 +23,10 @@ export interface TransportConnection extends Partial<
 export interface FlotillaServerOptions
   extends
     TransportConnection,
-    Pick<ConsumeOptions, 'maxInFlight' | 'maxAttempts' | 'backoff' | 'stalledAfterMs' | 'isOutage'> {
+    Pick<
+      ConsumeOptions,
+      'maxInFlight' | 'maxAttempts' | 'backoff' | 'stalledAfterMs' | 'isOutage' | 'killSwitch'
+    > {
   /**
    * Makes the streams and consumers of the handlers at the start, with these limits: for developing and for a
    * deployment's step whose NATS user may. Default false: it is checked that they are there.

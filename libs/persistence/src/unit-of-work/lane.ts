@@ -376,7 +376,7 @@ const TRANSACTION_CONTROL =
 const SAVEPOINT_CONTROL = /^\s*(?:SAVEPOINT|RELEASE|ROLLBACK)\b/i;
 
 /** The transaction is the group's: no member may end it. */
-function guardUnit(text: string): Error | undefined {
+export function guardUnit(text: string): Error | undefined {
   return TRANSACTION_CONTROL.test(text) ? new TransactionControlError(text.trim()) : undefined;
 }
 
@@ -438,6 +438,6 @@ async function allEnded<A, B, C>(
  * Tells TypeORM that a transaction is open that it did not begin: `save()` then begins none of its own, and
  * `manager.transaction()` makes a savepoint. TypeORM keeps both fields for itself; a test watches that they stay.
  */
-function setTransactionState(runner: QueryRunner, active: boolean): void {
+export function setTransactionState(runner: QueryRunner, active: boolean): void {
   Object.assign(runner, { isTransactionActive: active, transactionDepth: active ? 1 : 0 });
 }

@@ -97,6 +97,41 @@ export const chassisSettings = {
     default: 30_000,
     doc: 'the longest delay between deliveries of a failing message, milliseconds',
   },
+  killSwitchFailures: {
+    env: 'KILL_SWITCH_FAILURES',
+    schema: z.coerce
+      .number()
+      .int()
+      .min(0)
+      .max(1_000)
+      .refine((failures) => failures !== 1, 'must be 0 (never) or at least 2: one message says nothing'),
+    default: 10,
+    doc: 'different messages in a row that fail for the same reason until their consumer pauses itself; 0 never; fewer lose less to the dead letters and pause sooner for nothing',
+  },
+  killSwitchWindowMs: {
+    env: 'KILL_SWITCH_WINDOW_MS',
+    schema: z.coerce.number().int().min(1),
+    default: 300_000,
+    doc: 'failures that lie further apart do not count as in a row, milliseconds',
+  },
+  killSwitchProbeInitialMs: {
+    env: 'KILL_SWITCH_PROBE_INITIAL_MS',
+    schema: z.coerce.number().int().min(1),
+    default: 1_000,
+    doc: 'how long a paused consumer waits before it tries one message, milliseconds; it doubles with each that fails',
+  },
+  killSwitchProbeMaxMs: {
+    env: 'KILL_SWITCH_PROBE_MAX_MS',
+    schema: z.coerce.number().int().min(1),
+    default: 60_000,
+    doc: 'the longest wait of a paused consumer between two tries, milliseconds; longer notices later that it may go on',
+  },
+  stuckAfterMs: {
+    env: 'STUCK_AFTER_MS',
+    schema: z.coerce.number().int().min(100),
+    default: 60_000,
+    doc: 'after how long consumers without deliveries are looked into, and unpublished messages and due timers of sagas count as stuck, milliseconds',
+  },
   connectTimeoutMs: {
     env: 'CONNECT_TIMEOUT_MS',
     schema: milliseconds,

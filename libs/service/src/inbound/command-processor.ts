@@ -53,12 +53,7 @@ export class CommandProcessor {
    * answer.
    */
   async process(message: IncomingMessage, onAnswer: OnAnswer = () => undefined): Promise<ProcessedCommand> {
-    const { type } = message.envelope;
-    const registration = this.#handlers.commands.get(type);
-    if (!registration) throw new UnknownMessageError(type, this.#service);
-    // Who may publish to a subject may send that command, and must not smuggle another one in.
-    if (!`${message.subject}.`.includes(`.${type}.`)) throw new TypeMismatchError(type, message.subject);
-    const command = new registration.message(message.json() as never);
+    const { registration, command } = this.prepare(message);
     return aboutOrder(command, () => {
       const unitOfWork = this.#unitOfWork;
       if (!unitOfWork) return this.#answer(command).then(first);
@@ -68,6 +63,24 @@ export class CommandProcessor {
         this.#processInside(unitOfWork, entry, registration, command, onAnswer),
       );
     });
+  }
+
+  /** The command of a message, and how it is run. Throws when there is no handler, or the message is not as it must be. */
+  prepare(message: IncomingMessage): {
+    readonly registration: CommandRegistration;
+    readonly command: AnyMessage;
+  } {
+    const { type } = message.envelope;
+    const registration = this.#handlers.commands.get(type);
+    if (!registration) throw new UnknownMessageError(type, this.#service);
+    // Who may publish to a subject may send that command, and must not smuggle another one in.
+    if (!`${message.subject}.`.includes(`.${type}.`)) throw new TypeMismatchError(type, message.subject);
+    return { registration, command: new registration.message(message.json() as never) };
+  }
+
+  /** Runs a command's handler in the unit of work of whoever calls; its reply, checked. */
+  runHere(command: AnyMessage): Promise<unknown> {
+    return this.#run(command);
   }
 
   /** The answer that a command got before; undefined if it was never handled to its end. */

@@ -4,6 +4,7 @@ import { FlotillaServer } from '@flotilla/messaging/nest';
 import type { INestApplication } from '@nestjs/common';
 import { ManifestMismatchError } from '../service.errors.ts';
 import type { ServiceParts } from '../service-parts.ts';
+import { killSwitchOf } from './kill-switch.ts';
 import { isOutage } from './outages.ts';
 
 /**
@@ -26,6 +27,7 @@ export function connectControllers(
     backoff: { initialMs: config.retryInitialMs, maxMs: config.retryMaxMs },
     drainMs: config.drainMs,
     isOutage,
+    killSwitch: killSwitchOf(config),
   });
   app.connectMicroservice({ strategy: server }, { inheritAppConfig: true });
   const problems = [

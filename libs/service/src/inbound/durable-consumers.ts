@@ -15,6 +15,7 @@ import {
   type Broker,
   type ConsumeOptions,
   type Consumption,
+  type ConsumptionState,
   type Delivery,
   type IncomingMessage,
   type OutgoingReply,
@@ -30,11 +31,14 @@ import type { CommandAnswer, CommandProcessor } from './command-processor.ts';
 import { aboutOrder, type Handling } from './handling.ts';
 
 /** The inbox consumer of saga replies. */
-const REPLY_INBOX = 'replies';
+export const REPLY_INBOX = 'replies';
 
 export interface DurableConsumersOptions {
   readonly manifest: ServiceManifest;
-  readonly consume: Pick<ConsumeOptions, 'maxInFlight' | 'maxAttempts' | 'backoff' | 'isOutage'>;
+  readonly consume: Pick<
+    ConsumeOptions,
+    'maxInFlight' | 'maxAttempts' | 'backoff' | 'isOutage' | 'killSwitch'
+  >;
 }
 
 /** Runs all durable subscriptions of a service: its commands, its reactions to events, its sagas' replies. */
@@ -50,6 +54,11 @@ export class DurableConsumers {
   readonly #handover: CommandHandover;
   readonly #options: DurableConsumersOptions;
   #replies: Consumption | undefined;
+  readonly #running: {
+    readonly stream: string;
+    readonly consumer: string;
+    readonly consumption: Consumption;
+  }[] = [];
 
   constructor(
     broker: Broker,
@@ -96,15 +105,52 @@ export class DurableConsumers {
     return Promise.all(consumptions);
   }
 
-  /** Whether more answers to sagas wait than are handled at a time: then silence says nothing. */
+  /**
+   * Whether more answers to sagas wait than are handled at a time, or none is taken because their handling fails: then
+   * silence says nothing.
+   */
   get repliesBehind(): boolean {
-    return (this.#replies?.state().pending ?? 0) > (this.#options.consume.maxInFlight ?? 0);
+    const replies = this.#replies?.state();
+    if (replies === undefined) return false;
+    return replies.paused !== undefined || replies.pending > (this.#options.consume.maxInFlight ?? 0);
+  }
+
+  /** How each durable subscription of this process does. */
+  states(): ConsumerState[] {
+    return this.#running.map(({ stream, consumer, consumption }) => ({
+      stream,
+      consumer,
+      ...consumption.state(),
+    }));
+  }
+
+  /** Has a paused consumer, or all of them, try a message now; says how many were paused. */
+  probe(consumer?: string): number {
+    const paused = this.#running.filter(
+      (each) =>
+        (consumer === undefined || each.consumer === consumer) &&
+        each.consumption.state().paused !== undefined,
+    );
+    for (const { consumption } of paused) consumption.probeNow();
+    return paused.length;
+  }
+
+  async #consume(
+    stream: string,
+    consumer: string,
+    options: ConsumeOptions,
+    handler: (delivery: Delivery) => Promise<void>,
+  ): Promise<Consumption> {
+    const consumption = await this.#broker.consume({ stream, name: consumer }, options, handler);
+    this.#running.push({ stream, consumer, consumption });
+    return consumption;
   }
 
   #consumeCommands(owner: string): Promise<Consumption> {
     const name = commandConsumer(this.#options.manifest.name);
-    return this.#broker.consume(
-      { stream: commandStream(owner), name },
+    return this.#consume(
+      commandStream(owner),
+      name,
       {
         ...this.#options.consume,
         // A saga that waits for a command which nobody could handle has to know.
@@ -156,8 +202,9 @@ export class DurableConsumers {
   async #consumeReplies(sagas: SagaInbox): Promise<Consumption> {
     const service = this.#options.manifest.name;
     const take = this.#takeReply(sagas);
-    const consumption = await this.#broker.consume(
-      { stream: replyStream(service), name: replyConsumer(service) },
+    const consumption = await this.#consume(
+      replyStream(service),
+      replyConsumer(service),
       this.#options.consume,
       ({ message }) => take(message),
     );
@@ -165,6 +212,7 @@ export class DurableConsumers {
     return {
       state: () => consumption.state(),
       setMaxInFlight: (maxInFlight) => consumption.setMaxInFlight(maxInFlight),
+      probeNow: () => consumption.probeNow(),
       stop: (options) => {
         this.#handover.stop();
         return consumption.stop(options);
@@ -201,7 +249,7 @@ export class DurableConsumers {
     const name = reactionConsumer(this.#options.manifest.name, reaction);
     const handle = this.#handlerOf(reaction);
     const options = { ...this.#options.consume, ordered };
-    return this.#broker.consume({ stream: eventStream(owner), name }, options, async ({ message }) => {
+    return this.#consume(eventStream(owner), name, options, async ({ message }) => {
       await this.#handling.run(message, { handler: name, outcomeOf: duplicateOrOk }, () => handle(message));
     });
   }
@@ -263,6 +311,12 @@ export class DurableConsumers {
 
 /** A saga touches its instance and its business object, and nothing of another's. */
 const SAGA_UNIT = { independent: true };
+
+/** A durable subscription of one process. */
+export interface ConsumerState extends ConsumptionState {
+  readonly stream: string;
+  readonly consumer: string;
+}
 
 export interface Handled {
   readonly duplicate: boolean;

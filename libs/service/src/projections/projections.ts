@@ -7,7 +7,7 @@ import type { HandleEvent } from '../inbound/durable-consumers.ts';
 import { aboutOrder } from '../inbound/handling.ts';
 import type { Projection } from './projection.ts';
 import { ProjectionWriter } from './projection-writer.ts';
-import type { ViewRows } from './view-rows.ts';
+import { ViewRows, writeRows } from './view-rows.ts';
 
 /** The projections of a service: each takes the events of the reaction that has its name. */
 export class Projections {
@@ -15,11 +15,13 @@ export class Projections {
   readonly reactions: ReadonlySet<string>;
   readonly #logger = new Logger(Projections.name);
   readonly #projections: readonly Projection[];
+  readonly #unitOfWork: UnitOfWork;
   readonly #writers = new Map<string, ProjectionWriter>();
   readonly #listeners = new Map<string, ((rows: ViewRows) => void)[]>();
 
   constructor(projections: readonly Projection[], unitOfWork: UnitOfWork) {
     this.#projections = projections;
+    this.#unitOfWork = unitOfWork;
     this.reactions = new Set(projections.map(({ name }) => name));
     for (const projection of projections) {
       const listeners: ((rows: ViewRows) => void)[] = [];
@@ -68,6 +70,18 @@ export class Projections {
     }
     if (this.reactions.size < this.#projections.length) problems.push('two projections have the same name');
     return problems;
+  }
+
+  /** Writes what an event says of its view into the current unit of work, by itself: for a rehearsal. */
+  async writeHere(reaction: string, type: string, payload: unknown): Promise<void> {
+    const projection = this.#projections.find(({ name }) => name === reaction);
+    const projected = projection?.project(type, payload);
+    if (projection === undefined || projected === undefined) throw new UnknownMessageError(type, reaction);
+    await writeRows(
+      (sql, parameters) => this.#unitOfWork.query(sql, parameters),
+      projection.tables,
+      new ViewRows().add(projected.rows),
+    );
   }
 
   /** Takes the events of a reaction; resolves when the view is committed with it. */

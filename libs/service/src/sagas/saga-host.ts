@@ -156,6 +156,11 @@ export class SagaHost implements OnApplicationBootstrap {
     if (this.#parts.registrations.length > 0) this.#timers?.start();
   }
 
+  /** The timer that is due first, whether it is due already or not. */
+  async oldestTimer(): Promise<DueTimer | undefined> {
+    return (await this.engine.nextTimers(1))[0];
+  }
+
   async stop(): Promise<void> {
     if (this.#parts.registrations.length > 0) await this.#timers?.stop();
   }

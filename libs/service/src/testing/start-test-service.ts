@@ -172,6 +172,7 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
         name: manifest.name,
         service: manifest.name,
         inlineMaxBytes: config.inlineMaxBytes,
+        stuckAfterMs: config.stuckAfterMs,
         metrics,
         log: logger,
       });
