@@ -197,10 +197,13 @@ export class SimulatedBroker implements Broker {
         runner.maxInFlight = most;
         look();
       },
+      probeNow: () => runner.probeNow(),
       state: () => ({
         status: open ? (server.up ? 'running' : 'healing') : 'stopped',
         inFlight: runner.inFlight,
         pending: sources().reduce((sum, { waiting }) => sum + waiting, 0),
+        unwrittenDeadLetters: runner.unwrittenDeadLetters,
+        ...(runner.pause !== undefined && { paused: runner.pause }),
       }),
     };
   }
@@ -249,7 +252,8 @@ export class SimulatedBroker implements Broker {
           answer = () => resolve(receipt);
         } catch (error) {
           place = String(error);
-          answer = () => reject(error);
+          const refusal = error instanceof Error ? error : new Error(place);
+          answer = () => reject(refusal);
         }
         this.#send('publish-ack', `stored ${subject} at ${place}`, () =>
           this.#inHost(() => {
