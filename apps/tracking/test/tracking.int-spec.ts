@@ -67,6 +67,9 @@ describe('the view of an order', () => {
       [3, 'OrderShipped'],
       [4, 'OrderCompleted'],
     ]);
+    // A client may send any number as the id of its last event.
+    const beyond = await tracking.query(new GetTimeline({ orderId, after: Number.MAX_SAFE_INTEGER }));
+    expect(beyond).toMatchObject({ status: 'completed', entries: [] });
   });
 
   it('is the same when the events come late, twice and in another order', async () => {

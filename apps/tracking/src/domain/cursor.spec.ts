@@ -9,4 +9,14 @@ describe('a cursor', () => {
     'is refused when it is "%s"',
     (text) => expect(readCursor(text)).toBeUndefined(),
   );
+
+  it.each([
+    ['5', cursor.orderId],
+    ['+275760-09-13T00:00:00.000Z', cursor.orderId],
+    ['0000-01-01T00:00:00.000Z', cursor.orderId],
+    ['2026-13-02T03:04:05.678Z', cursor.orderId],
+    [cursor.placedAt, '-'.repeat(36)],
+  ])('is refused when somebody made it of %s and %s, which no database takes', (placedAt, orderId) =>
+    expect(readCursor(writeCursor({ placedAt, orderId }))).toBeUndefined(),
+  );
 });

@@ -133,7 +133,7 @@ export class OrderViewsRepository {
       Partial<TimelineRow> & { customer_id: string; view_status: OrderStatus }
     >(
       `SELECT v.customer_id, v.status AS view_status, t.position, t.at, t.event, t.status, t.detail
-       FROM order_views v LEFT JOIN timeline_entries t ON t.order_id = v.order_id AND t.position > $2
+       FROM order_views v LEFT JOIN timeline_entries t ON t.order_id = v.order_id AND t.position > $2::bigint
        WHERE v.order_id = $1 AND v.placed_at IS NOT NULL`,
       [orderId, after],
     );
