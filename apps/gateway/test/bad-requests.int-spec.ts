@@ -58,12 +58,15 @@ describe('a request that cannot be read', () => {
 
 describe('an address that the HTTP server cannot route', () => {
   it.each([
-    ['a broken escape', '%zz', 400],
-    ['a very long name', 'x'.repeat(600), 414],
-  ])('%s is refused', async (_what, name, status) => {
-    const answer = await gateway.call('GET', `/v1/products/${name}`);
-    expect([answer.status, answer.body]).toMatchObject([status, {}]);
-    expect(answer.text).not.toMatch(/stack|node_modules|\.ts/);
+    ['a broken escape', '%zz', 400, 'malformed-address'],
+    ['bytes that are no UTF-8', '%c3%28', 400, 'malformed-address'],
+    ['a very long name', 'x'.repeat(600), 414, 'address-too-long'],
+  ])('(%s) is refused as a problem', async (_what, name, status, code) => {
+    const answer = await gateway.call<{ type: string; correlationId: string }>('GET', `/v1/products/${name}`);
+    expect([answer.status, answer.body.type]).toEqual([status, `urn:flotilla:problem:${code}`]);
+    expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/);
+    expect(answer.headers.get('x-correlation-id')).toBe(answer.body.correlationId);
+    expect(answer.text).not.toMatch(/stack|node_modules|\.ts|FST_/);
   });
 });
 

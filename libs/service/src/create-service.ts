@@ -115,6 +115,7 @@ function serverOptions({ spec, config }: ServiceParts) {
     trustProxy = [],
     receiveTimeoutMs = RECEIVE_TIMEOUT_MS,
     idleTimeoutMs = IDLE_TIMEOUT_MS,
+    frameworkErrors,
     clientErrorHandler,
   } = spec.httpServer?.(config) ?? {};
   return {
@@ -131,6 +132,7 @@ function serverOptions({ spec, config }: ServiceParts) {
       connectionsCheckingInterval: Math.min(CONNECTIONS_CHECK_MS, receiveTimeoutMs / 2),
     },
     ...(trustProxy.length > 0 && { trustProxy: [...trustProxy] }),
+    ...(frameworkErrors && { frameworkErrors }),
     ...(clientErrorHandler && { clientErrorHandler }),
   };
 }

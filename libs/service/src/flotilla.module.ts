@@ -5,6 +5,7 @@ import { FlotillaError } from '@flotilla/kernel';
 import { Module, type DynamicModule, type InjectionToken, type Type } from '@nestjs/common';
 import { MODULE_METADATA } from '@nestjs/common/constants.js';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { EntityTarget, MigrationInterface, ObjectLiteral } from 'typeorm';
 import type { ChassisConfig } from './config/chassis-settings.ts';
 import type { CallPolicySpec } from './cqrs/call-policies.options.ts';
@@ -29,6 +30,8 @@ export interface HttpServerOptions {
   readonly receiveTimeoutMs?: number;
   /** After how long without a byte in either direction a connection is cut, in milliseconds. Default 75,000. */
   readonly idleTimeoutMs?: number;
+  /** Answers a request whose address cannot be read, before any hook has seen it. Default: Nest's. */
+  readonly frameworkErrors?: (error: Error, request: FastifyRequest, reply: FastifyReply) => void;
   /** Answers what is not HTTP, or came in too slowly, and ends the connection. Default: Fastify's. */
   readonly clientErrorHandler?: (error: NodeJS.ErrnoException, socket: Socket) => void;
 }

@@ -50,6 +50,11 @@ export class Api {
     return new Api(url, access_token);
   }
 
+  /** For a client of another kind. */
+  get authorization(): string {
+    return `Bearer ${this.#token}`;
+  }
+
   async send(
     method: string,
     path: string,

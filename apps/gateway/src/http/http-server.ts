@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { newId } from '@flotilla/kernel';
 import type { ChassisConfig, HttpServerOptions } from '@flotilla/service';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { GatewayConfig } from '../gateway.config.ts';
 import { HttpProblem, PROBLEM_TYPE, problemDetails } from './problem.ts';
 
@@ -15,6 +16,7 @@ export function httpServer(config: ChassisConfig): HttpServerOptions {
     trustProxy: trustedProxies,
     receiveTimeoutMs,
     idleTimeoutMs: Math.max(LEAST_IDLE_MS, streamHeartbeatMs * HEARTBEATS_WITHIN_IDLE),
+    frameworkErrors: refuseAddress,
     clientErrorHandler: refuseConnection,
   };
 }
@@ -37,6 +39,33 @@ const phrases: Readonly<Record<number, string>> = {
   408: 'Request Timeout',
   431: 'Request Header Fields Too Large',
 };
+
+/** Answers an address that cannot be routed, which no filter gets to see. */
+function refuseAddress(
+  error: Error & { readonly code?: string },
+  _request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  const problem =
+    error.code === 'FST_ERR_MAX_PARAM_LENGTH'
+      ? new HttpProblem(414, 'address-too-long', 'A part of the address is longer than 500 characters')
+      : new HttpProblem(
+          400,
+          'malformed-address',
+          'The address has an escape that is none: after % come two hexadecimal digits, and all of it is UTF-8',
+        );
+  const correlationId = newId();
+  void reply
+    .status(problem.status)
+    .headers({
+      'x-correlation-id': correlationId,
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    })
+    .type(PROBLEM_TYPE)
+    // As text: Fastify would change the type of an object. The address is not repeated: it is no text that JSON can have.
+    .send(JSON.stringify(problemDetails(problem, { instance: undefined, correlationId })));
+}
 
 /** Answers what never became a request as a problem too, and ends the connection. Nothing of it is logged. */
 export function refuseConnection(error: NodeJS.ErrnoException, socket: Socket): void {

@@ -17,6 +17,7 @@ const problemReasons: Readonly<Record<number, string>> = {
   404: 'There is no such thing, or it is not yours',
   409: 'Not possible in the present state',
   413: 'The body is too large',
+  414: 'A part of the address is too long',
   415: 'The body is not JSON',
   422: 'Refused; the detail says why',
   429: 'Too many requests',
@@ -111,10 +112,11 @@ function operationId(route: Route): string {
   return found?.[0] ?? `${route.method} ${route.path}`;
 }
 
-function responsesOf({ status, answer, access, body, problems = [] }: Route): Json {
+function responsesOf({ status, answer, access, params, body, problems = [] }: Route): Json {
   const always = [
     400,
     ...(access === 'public' ? [] : [401, 403]),
+    ...(params ? [414] : []),
     ...(body ? [413, 415] : []),
     429,
     500,

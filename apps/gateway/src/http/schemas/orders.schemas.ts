@@ -88,11 +88,15 @@ export const listOrdersQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(200).default(50),
 });
 
+/** No order has as many events: a number beyond is none that was received. */
+const MAX_EVENT_ID = 1_000_000;
+
 export const orderEventsHeaders = z.object({
   'last-event-id': z.coerce
     .number('must be the id of the last event that was received')
     .int()
     .min(0)
+    .max(MAX_EVENT_ID)
     .default(0)
     .describe('The id of the last event that was received: the stream goes on after it'),
 });
