@@ -10,3 +10,4 @@ export {
   type RetryAdvice,
 } from './errors.ts';
 export { backoffDelayMs, type BackoffOptions } from './backoff.ts';
+export { withoutPersonalData } from './personal-data.ts';

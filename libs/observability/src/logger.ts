@@ -7,7 +7,7 @@ import {
   type LoggerOptions as LoggerSettings,
 } from 'pino';
 import { currentContext } from './context.ts';
-import { redactor, withoutUrlCredentials } from './redact.ts';
+import { redactor, withoutSecrets } from './redact.ts';
 import { currentTrace } from './tracing.ts';
 
 export type { Logger } from 'pino';
@@ -48,8 +48,8 @@ export const secretFields = [
 
 /**
  * A pino logger that writes JSON lines with `trace_id` and `span_id` (the names of OpenTelemetry's log bridge) and
- * the current message context. Secrets are cut out by field name, and the user and password of URLs wherever they
- * stand, also in error messages.
+ * the current message context. Secrets are cut out by field name; the user and password of URLs, e-mail
+ * addresses, card numbers and JSON web tokens wherever they stand, also in error messages.
  */
 export function createLogger(options: LoggerOptions): Logger {
   const redact = redactor([...secretFields, ...(options.secrets ?? [])]);
@@ -63,7 +63,7 @@ export function createLogger(options: LoggerOptions): Logger {
     mixin: contextFields,
     // A field that is logged wins over one of the context.
     mixinMergeStrategy: (logged, context) => ({ ...context, ...logged }),
-    hooks: { streamWrite: withoutUrlCredentials },
+    hooks: { streamWrite: withoutSecrets },
   };
   const logger = options.stream === undefined ? pino(settings) : pino(settings, options.stream);
   // pino's bindings formatter is not asked for the bindings of children.

@@ -1,3 +1,4 @@
+import { withoutPersonalData } from '@flotilla/kernel';
 import { isNativeError } from 'node:util/types';
 import { stdSerializers } from 'pino';
 
@@ -48,7 +49,10 @@ export function redactor(secrets: readonly string[]): <T>(value: T) => T {
 
 const urlCredentials = /([a-z][a-z0-9+.-]*:\/\/)[^\s/@"\\]+@/gi;
 
-/** The line without the user and password of the URLs in it. */
-export function withoutUrlCredentials(line: string): string {
-  return line.includes('://') ? line.replace(urlCredentials, `$1${censored}@`) : line;
+/**
+ * The line without what must not be in it whatever field it stands in: the user and password of URLs, e-mail
+ * addresses, card numbers, tokens.
+ */
+export function withoutSecrets(line: string): string {
+  return withoutPersonalData(line.includes('://') ? line.replace(urlCredentials, `$1${censored}@`) : line);
 }

@@ -13,6 +13,7 @@ import {
   type Tracer,
 } from '@opentelemetry/api';
 import { errorCode, errorMessage, randomHex } from '@flotilla/kernel';
+import { withoutSecrets } from './redact.ts';
 import { activeTrace, runWithContext, runWithTrace, type MessageContextPatch } from './context.ts';
 
 /** W3C trace context as it stands in message or HTTP headers; empty where there is none. */
@@ -152,8 +153,13 @@ function startSpan(tracer: Tracer, name: string, options: SpanOptions): { contex
 function endSpan(span: Span, options: SpanOptions, error: unknown): void {
   span.setAttribute('error.type', errorCode(error));
   if (options.expected?.(error) !== true) {
-    span.recordException(error instanceof Error ? error : errorMessage(error));
-    span.setStatus({ code: SpanStatusCode.ERROR, message: errorMessage(error) });
+    const message = withoutSecrets(errorMessage(error));
+    span.recordException(
+      error instanceof Error
+        ? { name: error.name, code: errorCode(error), message, stack: withoutSecrets(error.stack ?? '') }
+        : message,
+    );
+    span.setStatus({ code: SpanStatusCode.ERROR, message });
   }
   span.end();
 }
