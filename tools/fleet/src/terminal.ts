@@ -1,4 +1,4 @@
-import { formatDurationMs, systemClock } from '@flotilla/kernel';
+import { formatDurationMs, systemClock, withoutPersonalData } from '@flotilla/kernel';
 
 /** Where a command writes: facts to standard output, what happens meanwhile to standard error. */
 export interface Terminal {
@@ -8,6 +8,15 @@ export interface Terminal {
   note(text: string): void;
   /** How far it is: replaces the line before on a terminal; elsewhere at most one line every 2 s, and none twice. */
   progress(text: string): void;
+}
+
+/** The terminal for what came from callers: without the e-mail addresses, card numbers and tokens in it. */
+export function discreet({ print, note, progress }: Terminal): Terminal {
+  return {
+    print: (text) => print(withoutPersonalData(text)),
+    note: (text) => note(withoutPersonalData(text)),
+    progress: (text) => progress(withoutPersonalData(text)),
+  };
 }
 
 const PROGRESS_EVERY_MS = 2_000;

@@ -23,6 +23,7 @@ interface OtlpTraces {
 /** Receives traces as OTLP over HTTP, in JSON, as any collector does. */
 export class TraceCollector implements AsyncDisposable {
   readonly spans: CollectedSpan[] = [];
+  readonly #batches: string[] = [];
   readonly #server: Server;
 
   private constructor() {
@@ -32,7 +33,9 @@ export class TraceCollector implements AsyncDisposable {
       request.on('end', () => {
         const raw = Buffer.concat(chunks);
         const body = request.headers['content-encoding'] === 'gzip' ? gunzipSync(raw) : raw;
-        this.#take(JSON.parse(body.toString('utf8')) as OtlpTraces);
+        const text = body.toString('utf8');
+        this.#batches.push(text);
+        this.#take(JSON.parse(text) as OtlpTraces);
         response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
       });
     });
@@ -48,6 +51,11 @@ export class TraceCollector implements AsyncDisposable {
   /** For `OTEL_EXPORTER_OTLP_ENDPOINT`. */
   get endpoint(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** All that has come in, as it was: attributes, events and what is not read here. A line for each span. */
+  get text(): string {
+    return this.#batches.join('\n').replaceAll('{"traceId"', '\n{"traceId"');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -11,7 +11,7 @@ import { maskSecrets } from '../operate/mask-secrets.ts';
 import { discoverServices } from '../services.ts';
 import type { DataDir } from '../stack/data-dir.ts';
 import { findNats } from '../stack/nats-access.ts';
-import { table } from '../terminal.ts';
+import { discreet, table } from '../terminal.ts';
 import { dirOf, withData, withJson, wholeNumber, type CommandContext, type DataOption } from './shared.ts';
 
 interface SomeOptions extends DataOption {
@@ -27,7 +27,8 @@ interface SomeOptions extends DataOption {
 const SUMMARY = 80;
 
 /** `fleet dlq` */
-export function addDlq(program: Command, { terminal }: CommandContext): void {
+export function addDlq(program: Command, context: CommandContext): void {
+  const terminal = discreet(context.terminal);
   const dlq = program
     .command('dlq')
     .description(
@@ -48,7 +49,9 @@ export function addDlq(program: Command, { terminal }: CommandContext): void {
       await all.count(service),
     ]);
     if (json === true) {
-      terminal.print(JSON.stringify({ total, letters: letters.map(facts) }, null, 2));
+      terminal.print(
+        JSON.stringify({ total, letters: letters.map((each) => maskSecrets(facts(each))) }, null, 2),
+      );
       return;
     }
     if (letters.length === 0) {
@@ -81,7 +84,9 @@ export function addDlq(program: Command, { terminal }: CommandContext): void {
     ),
   ).action(async (sequence: number, options: SomeOptions) => {
     const letter = await withDeadLetters(dirOf(options), (all) => all.get(sequence));
-    terminal.print(options.json === true ? JSON.stringify(facts(letter), null, 2) : describe(letter));
+    terminal.print(
+      options.json === true ? JSON.stringify(maskSecrets(facts(letter)), null, 2) : describe(letter),
+    );
   });
 
   withJson(

@@ -15,7 +15,7 @@ import { describeSaga, sentenceFor } from '../sagas/describe-saga.ts';
 import { declaredSagas, type DeclaredSaga } from '../sagas/saga-definitions.ts';
 import { checkDiagrams } from '../sagas/saga-diagrams.ts';
 import { findNats } from '../stack/nats-access.ts';
-import { table } from '../terminal.ts';
+import { discreet, table } from '../terminal.ts';
 import {
   dirOf,
   duration,
@@ -66,7 +66,8 @@ const done: ReadonlySet<string> = new Set(['accepted', 'resumed']);
 const AT_ONCE = 4;
 
 /** `fleet saga` */
-export function addSaga(program: Command, { terminal }: CommandContext): void {
+export function addSaga(program: Command, context: CommandContext): void {
+  const terminal = discreet(context.terminal);
   const saga = program
     .command('saga')
     .description('look at sagas, help those that wait for a person, and draw them');

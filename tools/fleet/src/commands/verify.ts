@@ -4,6 +4,7 @@ import { formatDurationMs } from '@flotilla/kernel';
 import { discoverServices } from '../services.ts';
 import { findDatabases } from '../stack/migrations.ts';
 import { findNats } from '../stack/nats-access.ts';
+import { discreet } from '../terminal.ts';
 import { verifyFleet, type VerifyResult } from '../verify/verify.ts';
 import { dirOf, duration, withData, withJson, type CommandContext, type DataOption } from './shared.ts';
 
@@ -16,7 +17,8 @@ interface VerifyOptions extends DataOption {
 const SHOWN = 10;
 
 /** `fleet verify`: exit code 0 only when every check holds. */
-export function addVerify(program: Command, { terminal }: CommandContext): void {
+export function addVerify(program: Command, context: CommandContext): void {
+  const terminal = discreet(context.terminal);
   withJson(
     withData(
       program
