@@ -1,5 +1,5 @@
 // This entry point is run by Node's type stripping too: it imports no Nest and nothing with decorators.
-import { Client } from 'pg';
+import pg, { type Client } from 'pg';
 import { DataSource, type Logger, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { clientConfig, type DatabaseConnection } from './connection/connection.options.ts';
 import { chassisMigrations } from './migrations/index.ts';
@@ -22,7 +22,7 @@ export interface Migration {
 /** The class of a migration. Its name ends with a timestamp of 13 digits, which orders it. */
 export type MigrationClass = new () => Migration;
 
-export interface MigrateOptions extends Pick<DatabaseConnection, 'url' | 'ssl'> {
+export interface MigrateOptions extends Pick<DatabaseConnection, 'url' | 'ssl' | 'driver'> {
   /** The service's own; those of the chassis run before them. Default none. */
   readonly migrations?: readonly MigrationClass[];
   /** Leaves out the outbox's day partitions, which a service makes itself when it starts. Default false. */
@@ -52,6 +52,7 @@ export async function migrate(options: MigrateOptions): Promise<MigrateReport> {
     const dataSource = new DataSource({
       type: 'postgres',
       url: options.url,
+      ...(options.driver !== undefined && { driver: options.driver }),
       migrations: classes.map(explainFailure),
       migrationsTableName: HISTORY_TABLE,
       migrationsTransactionMode: 'each',
@@ -137,7 +138,8 @@ async function appliedMigrations(client: Client): Promise<string[]> {
 }
 
 async function withClient<T>(options: MigrateOptions, work: (client: Client) => Promise<T>): Promise<T> {
-  const client = new Client({
+  const { Client: ConnectionClient } = options.driver ?? pg;
+  const client = new ConnectionClient({
     ...clientConfig({ ...options, applicationName: 'flotilla migrate' }),
     // Another run may take its time, and so may an index on a large table.
     statement_timeout: 0,

@@ -1,4 +1,4 @@
-import { Pool, type ClientBase } from 'pg';
+import pg, { type ClientBase, type Pool } from 'pg';
 import type { PersistenceLog } from '../log.ts';
 import { clientConfig, type DatabaseConnection } from './connection.options.ts';
 import { PipelinedClient } from './pipelined-client.ts';
@@ -8,7 +8,8 @@ import { PipelinedClient } from './pipelined-client.ts';
  * the disk at commit, because whatever a crash undoes there is done again.
  */
 export function createBackgroundPool(connection: DatabaseConnection, log: PersistenceLog): Pool {
-  const pool = new Pool({
+  const { Pool: ConnectionPool } = connection.driver ?? pg;
+  const pool = new ConnectionPool({
     ...clientConfig({
       ...connection,
       applicationName: `${connection.applicationName ?? 'flotilla'} outbox`,

@@ -1,4 +1,11 @@
 import type { ConnectionOptions } from 'node:tls';
+import type { Client, Pool } from 'pg';
+
+/** The part of the pg module by which connections are made. */
+export interface DatabaseDriver {
+  readonly Client: typeof Client;
+  readonly Pool: typeof Pool;
+}
 
 /** Where the database is, and the limits of every connection to it. */
 export interface DatabaseConnection {
@@ -17,6 +24,8 @@ export interface DatabaseConnection {
    * want the same row; higher keeps a connection waiting longer.
    */
   readonly lockTimeoutMs?: number;
+  /** What makes connections. Default pg itself; the simulator of `@flotilla/testing` has another. */
+  readonly driver?: DatabaseDriver;
 }
 
 /** The part of a connection's configuration that pg takes, the same for every connection of this library. */

@@ -31,6 +31,7 @@ export function createDataSource(options: DataSourceOptions): DataSource {
     type: 'postgres',
     url: options.url,
     entities: [...(options.entities ?? [])],
+    ...(options.driver !== undefined && { driver: options.driver }),
     synchronize: false,
     installExtensions: false,
     logging: false,

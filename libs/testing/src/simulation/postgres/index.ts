@@ -1,0 +1,10 @@
+// the server
+export {
+  SimulatedPostgres,
+  type CreateDatabaseOptions,
+  type PostgresDriver,
+  type SimulatedPostgresHooks,
+} from './simulated-postgres.ts';
+
+// errors
+export { PostgresError, type PostgresErrorDetails } from './postgres-error.ts';
