@@ -170,7 +170,8 @@ export function operatorPermissions(user: string): BrokerPermissions {
         'dlq.>',
         'payload.>',
         configSubject('*', '*'),
-        `$JS.API.DIRECT.GET.${CONFIG_STREAM}`,
+        // Comparing streams with outboxes; the whole of one is named without a subject.
+        '$JS.API.DIRECT.GET.*',
         `$JS.API.DIRECT.GET.${CONFIG_STREAM}.>`,
         `$JS.API.DIRECT.GET.${PAYLOAD_STREAM}.>`,
       ],

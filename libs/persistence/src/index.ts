@@ -40,7 +40,7 @@ export type {
   StreamState,
   StreamView,
 } from './outbox/outbox-reconciler.ts';
-export type { OutboxRow } from './outbox/outbox-row.ts';
+export { OUTBOX_CHANNEL, type OutboxRow } from './outbox/outbox-row.ts';
 export type {
   HandoverReceipt,
   OutboxPublisher,

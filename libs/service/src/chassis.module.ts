@@ -50,6 +50,9 @@ import { SagaHost } from './sagas/saga-host.ts';
 import { SagaInbox } from './sagas/saga-inbox.ts';
 import { Sagas } from './sagas/sagas.ts';
 import { chassisServiceMigrations } from './migrations.ts';
+import { OutboxRepair } from './repair/outbox-repair.ts';
+import { RepairCommands } from './repair/repair-commands.ts';
+import { ViewRepair } from './repair/view-repair.ts';
 import { ScheduleHost } from './schedules/schedule-host.ts';
 import { NoDatabaseError } from './service.errors.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -288,7 +291,7 @@ function schedules({ spec, config, broker, clock, metrics }: ServiceParts): Fact
 function durable(parts: ServiceParts, handover: CommandHandover): FactoryProvider[] {
   const { spec, config, broker, connection } = parts;
   return [
-    ...(connection ? [reconciliation(connection, config)] : []),
+    ...(connection ? [reconciliation(connection, config), repairs(parts, connection)] : []),
     ...(connection && (spec.projections ?? []).length > 0 ? rebuilding(parts, connection) : []),
     {
       provide: Projections,
@@ -421,6 +424,34 @@ function rebuilding({ spec, broker, clock }: ServiceParts, connection: NatsConne
   ];
 }
 
+function repairs({ spec, broker }: ServiceParts, connection: NatsConnection): FactoryProvider {
+  const projections = spec.projections ?? [];
+  return {
+    provide: RepairCommands,
+    useFactory: (
+      unitOfWork: UnitOfWork,
+      dataSource: DataSource,
+      sagaHost: SagaHost,
+      outgoing: OutgoingMessages,
+      handling: Handling,
+    ) =>
+      new RepairCommands({
+        service: spec.manifest.name,
+        broker,
+        unitOfWork,
+        outbox: new OutboxRepair(connection),
+        sagas: sagaHost,
+        views:
+          projections.length > 0
+            ? new ViewRepair(projections, dataSource, streamReader(connection))
+            : undefined,
+        outgoing,
+        handling,
+      }),
+    inject: [UnitOfWork, DataSource, SagaHost, OutgoingMessages, Handling],
+  };
+}
+
 function reconciliation(connection: NatsConnection, config: ChassisConfig): FactoryProvider {
   return {
     provide: OutboxReconciliation,
@@ -453,6 +484,7 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
       dryRuns: DryRuns | undefined,
       history: HistoryServer | undefined,
       rebuilds: RebuildCommands | undefined,
+      repairing: RepairCommands | undefined,
       database: PersistenceRuntime | undefined,
     ) =>
       new ServiceRuntime({
@@ -477,6 +509,7 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
           dryRuns,
           manifest.publishes.length > 0 ? history : undefined,
           rebuilds,
+          repairing,
         ].filter((each) => each !== undefined),
         flush: async (withinMs) => (await database?.flush(withinMs)) ?? true,
       }),
@@ -491,6 +524,7 @@ function runtime({ spec, config, broker, clock }: ServiceParts): FactoryProvider
       optional(DryRuns),
       optional(HistoryServer),
       optional(RebuildCommands),
+      optional(RepairCommands),
       optional(PersistenceRuntime),
     ],
   };

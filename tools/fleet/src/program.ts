@@ -9,6 +9,7 @@ import { addImport } from './commands/import.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMigrate } from './commands/migrate.ts';
 import { addProvision } from './commands/provision.ts';
+import { addRepair } from './commands/repair.ts';
 import { addSaga } from './commands/saga.ts';
 import { addSchedule } from './commands/schedule.ts';
 import { addServe } from './commands/serve.ts';
@@ -26,7 +27,7 @@ export function buildProgram(context: CommandContext): Command {
     .exitOverride();
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
-    ...[addImport, addVerify, addSaga, addDlq, addTracking, addConfig, addSchedule],
+    ...[addImport, addVerify, addSaga, addDlq, addRepair, addTracking, addConfig, addSchedule],
     ...[addAuth, addMigrate, addProvision, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);

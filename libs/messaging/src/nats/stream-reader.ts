@@ -19,9 +19,10 @@ export interface StreamReader {
   streamState(stream: string): Promise<StreamState | undefined>;
   /**
    * The messages from a sequence on, in order, `limit` of them at most and some 4 MB. None: the server that answered
-   * has none there; a copy of the stream that lags behind says so too, which `streamState` tells apart.
+   * has none there; a copy of the stream that lags behind says so too, which `streamState` tells apart. `filter`: only
+   * those on such subjects.
    */
-  read(stream: string, from: number, limit: number): Promise<StreamMessage[]>;
+  read(stream: string, from: number, limit: number, filter?: string): Promise<StreamMessage[]>;
 }
 
 const PAGE_BYTES = 4_194_304;
@@ -53,9 +54,14 @@ export function streamReader(connection: NatsConnection): StreamReader {
   const view = streamView(connection);
   return {
     streamState: (stream) => view.streamState(stream),
-    async read(stream, from, limit) {
+    async read(stream, from, limit, filter) {
       const subject = `$JS.API.DIRECT.GET.${stream}`;
-      const request = JSON.stringify({ seq: from, batch: limit, max_bytes: PAGE_BYTES });
+      const request = JSON.stringify({
+        seq: from,
+        batch: limit,
+        max_bytes: PAGE_BYTES,
+        next_by_subj: filter,
+      });
       const messages: StreamMessage[] = [];
       const answers = await connection.requestMany(subject, request, {
         strategy: 'sentinel',

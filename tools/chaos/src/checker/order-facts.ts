@@ -213,12 +213,12 @@ export type Snapshots = Readonly<
 const OTHERS = `'StockReceived', 'ReturnReceived'`;
 const UUID = `'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'`;
 
-/** The events of one owner about orders, those of one order in the order in which they were written. */
+/** The events of one owner about orders, without those that were sent once more for one consumer: those of one order in the order in which they were written. */
 function events(owner: string): string {
   return `
   SELECT key, id, split_part(subject, '.', 3) AS name, headers->>'ce-aggregateversion' AS version, body
     FROM outbox
-   WHERE subject LIKE 'evt.${owner}.%' AND key ~ ${UUID} AND split_part(subject, '.', 3) NOT IN (${OTHERS})
+   WHERE subject LIKE 'evt.${owner}.%' AND headers->>'flotilla-replay-for' IS NULL AND key ~ ${UUID} AND split_part(subject, '.', 3) NOT IN (${OTHERS})
    ORDER BY key COLLATE "C", position`;
 }
 

@@ -43,7 +43,7 @@ export async function checkProducts(
     events: {
       rows: catalog.stream<VersionRow>(
         `SELECT key AS sku, headers->>'ce-aggregateversion' AS version FROM outbox
-          WHERE subject LIKE 'evt.catalog.%' ORDER BY key COLLATE "C", position`,
+          WHERE subject LIKE 'evt.catalog.%' AND headers->>'flotilla-replay-for' IS NULL ORDER BY key COLLATE "C", position`,
       ),
       keyOf: ({ sku }: VersionRow) => sku,
     },

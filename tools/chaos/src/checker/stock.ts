@@ -28,7 +28,8 @@ const STOCK = `
       FROM return_receipts, unnest(skus, quantities, damaged) AS line (sku, quantity, is_damaged)
      WHERE NOT is_damaged GROUP BY sku
   ), told AS (
-    SELECT split_part(subject, '.', 3) AS name, body::jsonb AS said FROM outbox WHERE subject LIKE 'evt.inventory.%'
+    SELECT split_part(subject, '.', 3) AS name, body::jsonb AS said FROM outbox
+     WHERE subject LIKE 'evt.inventory.%' AND headers->>'flotilla-replay-for' IS NULL
   ), pieces AS (
     SELECT name, line->>'sku' AS sku, (line->>'quantity')::bigint AS quantity,
            coalesce((line->>'damaged')::boolean, false) AS is_damaged

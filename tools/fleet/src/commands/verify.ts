@@ -6,10 +6,23 @@ import { findDatabases } from '../stack/migrations.ts';
 import { findNats } from '../stack/nats-access.ts';
 import { discreet } from '../terminal.ts';
 import { verifyFleet, type VerifyResult } from '../verify/verify.ts';
-import { dirOf, duration, withData, withJson, type CommandContext, type DataOption } from './shared.ts';
+import {
+  dirOf,
+  duration,
+  wholeNumber,
+  withData,
+  withJson,
+  type CommandContext,
+  type DataOption,
+} from './shared.ts';
+import { watchFleet } from './watch-fleet.ts';
 
 interface VerifyOptions extends DataOption {
   readonly timeout: number;
+  readonly watch?: boolean;
+  readonly interval: number;
+  readonly grace: number;
+  readonly rounds?: number;
   readonly json?: boolean;
 }
 
@@ -27,9 +40,26 @@ export function addVerify(program: Command, context: CommandContext): void {
           "reconcile the whole fleet: orders, sagas, money, stock, messages; reads every service's database " +
             '(<SERVICE>_DATABASE_URL, else the running fleet) and the broker (NATS_URL, else the running fleet)',
         )
-        .option('--timeout <duration>', 'how long to wait for what is under way', duration, 60_000),
+        .option('--timeout <duration>', 'how long to wait for what is under way', duration, 60_000)
+        .option(
+          '--watch',
+          'go on comparing outboxes, streams, inboxes, views and timers, and tell what diverges, until Ctrl-C',
+        )
+        .option('--interval <duration>', 'with --watch: from one round to the next', duration, 5_000)
+        .option(
+          '--grace <duration>',
+          'with --watch: what is gone by then was only on its way',
+          duration,
+          30_000,
+        )
+        .option(
+          '--rounds <n>',
+          'with --watch: end after so many rounds in which all was looked at; exit code 1 when something diverges then',
+          wholeNumber(1),
+        ),
     ),
   ).action(async (options: VerifyOptions) => {
+    if (options.watch === true) return watchFleet(options, terminal);
     const dir = dirOf(options);
     const databases = await findDatabases(await discoverServices(), dir);
     const connection = await connectNats({ ...(await findNats(dir)), name: 'fleet verify' });

@@ -54,6 +54,15 @@ export function askService(access: NatsAccess, service: string, request: Operato
   return connected(access, (connection) => ask(connection, service, request));
 }
 
+/** The same over a connection that is there already. */
+export function askOver(
+  connection: NatsConnection,
+  service: string,
+  request: OperatorRequest,
+): Promise<unknown> {
+  return ask(connection, service, request);
+}
+
 async function connected<T>(
   access: NatsAccess,
   work: (connection: NatsConnection) => Promise<T>,
