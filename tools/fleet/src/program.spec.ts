@@ -21,6 +21,7 @@ describe('the fleet command', () => {
           'logs',
           'migrate',
           'provision',
+          'repair',
           'saga',
           'schedule',
           'serve',
