@@ -8,6 +8,8 @@ import type { Fault } from './fault.ts';
 
 const TYPE = 'inventory.ReserveStock.v1';
 const DIES_WITHIN_MS = 60_000;
+/** Messages of which nothing is wrong, sent beside the one that kills its process. */
+const BESIDE = 40;
 
 /** Messages that nobody can handle, each in another way. */
 export const poison: Fault = {
@@ -80,7 +82,10 @@ export const killerMessage: Fault = {
       world.kill('inventory');
       return 'reset';
     });
+    // Those around it are handled in the same transactions, and die with the process as often.
+    await sendInnocents(world, BESIDE / 2);
     const sent = await send(world, 'kills its process', { id });
+    await sendInnocents(world, BESIDE / 2);
     try {
       await untilDead(world, [sent], 300_000);
     } finally {
@@ -103,6 +108,18 @@ interface Draft {
 
 /** Sends a command to inventory as a saga would, and notes it as poison. */
 async function send(world: World, kind: string, draft: Draft): Promise<Poison> {
+  const sent = await publish(world, draft);
+  const poison = { ...sent, kind };
+  world.poison.push(poison);
+  return poison;
+}
+
+/** Commands that are refused, because the product is not there, and leave nothing behind. */
+async function sendInnocents(world: World, count: number): Promise<void> {
+  await Promise.all(Array.from({ length: count }, () => publish(world, {})));
+}
+
+async function publish(world: World, draft: Draft): Promise<Omit<Poison, 'kind'>> {
   const { id = newId(), envelope = true } = draft;
   const key = newId();
   const body = draft.body ?? JSON.stringify({ orderId: key, lines: [{ sku: 'NO-SUCH-SKU', quantity: 1 }] });
@@ -121,9 +138,7 @@ async function send(world: World, kind: string, draft: Draft): Promise<Poison> {
   }
   const subject = `cmd.inventory.ReserveStock.v1.${partitionOf(key)}.${key}`;
   const { stream, seq } = await jetstream(await world.nats()).publish(subject, body, { headers, msgID: id });
-  const sent: Poison = { id: envelope ? id : undefined, stream, sequence: seq, kind };
-  world.poison.push(sent);
-  return sent;
+  return { id: envelope ? id : undefined, stream, sequence: seq };
 }
 
 /** No text of Postgres may have a zero byte, which the contract allows: the handler's statement fails each time. */
