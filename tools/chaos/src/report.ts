@@ -42,6 +42,8 @@ export interface WorldReport {
   readonly checks: readonly {
     readonly name: string;
     readonly ok: boolean;
+    /** How many things were looked at, where the check says so. */
+    readonly counted?: number;
     readonly differences: readonly string[];
   }[];
   readonly failures: readonly string[];

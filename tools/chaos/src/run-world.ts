@@ -3,6 +3,8 @@ import { errorMessage, FlotillaError, formatDurationMs, systemClock } from '@flo
 import { DeadLetters } from '@flotilla/messaging';
 import { verifyFleet } from '@flotilla/fleet/verify/verify';
 import { FaultNotInjectedError } from './chaos.errors.ts';
+import { check } from './checker/check.ts';
+import type { CheckReport } from './checker/report.ts';
 import type { Draw, Fault } from './faults/fault.ts';
 import type { Load } from './load/load.ts';
 import { sequence } from './plan.ts';
@@ -164,6 +166,8 @@ async function settle(
   }
   const settledMs = systemClock.monotonicMs() - stoppedMs;
   failures.push(...load.refused.map((text) => `refused: ${text}`));
+  note('Checking');
+  const checked = await checkFrom(world, load);
   failures.push(...(await unexplainedLetters(world)));
   note('Verifying');
   const connection = await world.nats();
@@ -181,13 +185,39 @@ async function settle(
       returnsAccepted: load.returnsAccepted,
       requestsRepeated: load.repeated,
     },
-    lost: load.accepted.filter(({ endedMs }) => endedMs === undefined).length,
-    duplicated: await duplicatedOf(world, load),
+    lost: Math.max(checked.lost, load.accepted.filter(({ endedMs }) => endedMs === undefined).length),
+    duplicated: checked.duplicated + (await duplicatedOf(world, load)),
     poison: world.poison.length,
     settledMs,
-    checks: checks.map(({ name, ok, differences }) => ({ name, ok, differences })),
+    checks: [
+      ...checked.checks.map(({ name, ok, counted, violations }) => ({
+        name,
+        ok,
+        counted,
+        differences: violations.map(({ about, what }) => `${about}: ${what}`),
+      })),
+      ...checks.map(({ name, ok, differences }) => ({ name: `fleet verify: ${name}`, ok, differences })),
+    ],
     failures,
   };
+}
+
+/** What the checker, which shares no code with the fleet, says of everything that there is. */
+async function checkFrom(world: World, load: Load): Promise<CheckReport> {
+  const { nats, databases } = world.fleet.stack;
+  return check({
+    natsUrl: nats.url,
+    databases,
+    expected: {
+      orders: load.accepted.map(({ orderId = '', key, order }) => ({
+        orderId,
+        idempotencyKey: key,
+        customerId: order.customerId,
+        lines: order.lines.map(({ sku, quantity }) => ({ sku, quantity })),
+      })),
+      poison: world.poison.map(({ stream, sequence }) => ({ id: `${stream}:${sequence}` })),
+    },
+  });
 }
 
 /** Dead letters that are no poison, and poison that is no dead letter. Those that are explained are removed. */
