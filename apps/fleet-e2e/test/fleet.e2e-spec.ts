@@ -1,5 +1,7 @@
-import { connect } from '@nats-io/transport-node';
+import { dataDirAt } from '@flotilla/fleet/stack/data-dir';
+import { findNats } from '@flotilla/fleet/stack/nats-access';
 import { newId } from '@flotilla/kernel';
+import { connectNats } from '@flotilla/messaging';
 import { until } from '@flotilla/testing';
 import { Api } from './support/api.ts';
 import { RunningFleet } from './support/running-fleet.ts';
@@ -49,8 +51,10 @@ describe('a fleet of built services', () => {
   });
 
   it('answers the NATS service API', async () => {
-    const { nats } = await fleet.status();
-    const client = await connect({ servers: nats.url });
+    const client = await connectNats({
+      ...(await findNats(dataDirAt(fleet.dataDir), {})),
+      name: 'somebody with the nats tool',
+    });
     try {
       const answer = await client.request('$SRV.INFO.orders', undefined, { timeout: 2_000 });
       expect(answer.json<{ name: string; endpoints: { subject: string }[] }>()).toMatchObject({

@@ -33,4 +33,6 @@ export const gatewayService = defineService({
     ReceiveStock,
     ListNotifications,
   ],
+  // What wakes the streams of order events.
+  watches: ['orders'],
 });

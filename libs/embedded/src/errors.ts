@@ -65,6 +65,18 @@ export class ServerStartError extends FlotillaError {
   }
 }
 
+/** Thrown when a running nats-server does not take a changed configuration. Code `NATS_RELOAD_FAILED`. */
+export class NatsReloadError extends FlotillaError {
+  constructor(pid: number, reason: string, options: FlotillaErrorOptions = {}) {
+    super(
+      'NATS_RELOAD_FAILED',
+      `The nats-server (process ${pid}) did not read its configuration again: ${reason}. It goes on with the one before; ` +
+        'starting it again makes it take the new one.',
+      options,
+    );
+  }
+}
+
 /** Thrown when a data directory belongs to a running server already. Code `DATA_DIRECTORY_IN_USE`. */
 export class DataDirectoryInUseError extends FlotillaError {
   readonly directory: string;

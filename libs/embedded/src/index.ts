@@ -1,8 +1,8 @@
 // nats-server
 export { locateNatsServer, oldestNatsVersion, pinnedNatsVersion } from './nats-binary.ts';
 export type { LocateNatsServerOptions, NatsServerBinary, NatsServerOrigin } from './nats-binary.ts';
-export { startNats, EmbeddedNats } from './nats.ts';
-export type { NatsPermissions, NatsUser, StartNatsOptions } from './nats.ts';
+export { startNats, natsUsersConfig, setNatsUsers, EmbeddedNats } from './nats.ts';
+export type { NatsPermissions, NatsUser, RunningNats, StartNatsOptions } from './nats.ts';
 export { startNatsCluster, EmbeddedNatsCluster } from './nats-cluster.ts';
 export type { NatsClusterMember, StartNatsClusterOptions } from './nats-cluster.ts';
 
@@ -26,6 +26,7 @@ export {
   DataDirectoryInUseError,
   DataDirectoryUnusableError,
   EmbeddedOptionError,
+  NatsReloadError,
   NatsServerUnavailableError,
   PortBusyError,
   PostgresUnavailableError,

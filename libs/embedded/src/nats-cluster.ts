@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { systemClock } from '@flotilla/kernel';
 import { EmbeddedOptionError, ServerStartError } from './errors.ts';
-import { startNats, type EmbeddedNats } from './nats.ts';
+import { startNats, type EmbeddedNats, type NatsUser } from './nats.ts';
 import { freePort, loopback } from './ports.ts';
 
 /** One server of a cluster. */
@@ -27,6 +27,8 @@ export interface StartNatsClusterOptions {
   readonly members?: readonly NatsClusterMember[];
   /** The address at which members with a `host` of their own reach those without. Default the loopback address. */
   readonly innerHost?: string;
+  /** Users with their permissions, the same at every server. Default: anybody may do everything. */
+  readonly users?: readonly NatsUser[];
   /** How long it may take until the servers have agreed on a leader. Default 60,000 ms. */
   readonly readyTimeoutMs?: number;
 }
@@ -140,6 +142,7 @@ export async function startNatsCluster(options: StartNatsClusterOptions): Promis
         storeDir: join(storeDir, `n${index + 1}`),
         serverName: `flotilla-${index + 1}`,
         readyTimeoutMs,
+        ...(options.users && { users: options.users }),
         config: [
           'cluster {',
           '  name: "flotilla"',

@@ -1,4 +1,4 @@
-import { natsConfig } from './nats.ts';
+import { natsConfig, natsUsersConfig } from './nats.ts';
 
 describe('natsConfig', () => {
   it('syncs always, listens on the loopback address only, and adds what it is given', () => {
@@ -23,23 +23,19 @@ describe('natsConfig', () => {
         # An acknowledged publish is on disk, not in a buffer.
         sync_interval: always
       }
-      authorization: {
-        "users": [
-          {
-            "user": "orders",
-            "password": "a\\"b",
-            "permissions": {
-              "publish": {
-                "allow": [
-                  "evt.orders.>"
-                ]
-              }
-            }
-          }
-        ]
-      }
+      include "users.conf"
       write_deadline: "5s"
       "
     `);
+  });
+});
+
+describe('natsUsersConfig', () => {
+  it('is JSON, which nats-server reads as it is', () => {
+    const permissions = { publish: { allow: ['$JS.API.INFO'] }, allow_responses: true };
+    const config = natsUsersConfig([{ user: 'orders', password: 'a"b', permissions }]);
+    expect(JSON.parse(config.replace('authorization: ', ''))).toEqual({
+      users: [{ user: 'orders', password: 'a"b', permissions }],
+    });
   });
 });

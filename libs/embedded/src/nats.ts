@@ -1,9 +1,15 @@
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { join, resolve } from 'node:path';
-import { errorCode } from '@flotilla/kernel';
+import { dirname, join, resolve } from 'node:path';
+import { errorCode, systemClock } from '@flotilla/kernel';
 import { ChildServer, commandLineOf } from './child-server.ts';
-import { DataDirectoryInUseError, EmbeddedOptionError, PortBusyError, ServerStartError } from './errors.ts';
+import {
+  DataDirectoryInUseError,
+  EmbeddedOptionError,
+  NatsReloadError,
+  PortBusyError,
+  ServerStartError,
+} from './errors.ts';
 import { assertPortFree, freePort, loopback } from './ports.ts';
 import { SupervisedServer } from './supervised-server.ts';
 
@@ -38,7 +44,10 @@ export interface StartNatsOptions {
   readonly storeDir: string;
   /** Default `flotilla`. */
   readonly serverName?: string;
-  /** Users with their permissions. Default: anybody who reaches the loopback address may do everything. */
+  /**
+   * Users with their permissions; they lie in `users.conf` beside `nats.conf`, mode 0600. They can be changed while the
+   * server runs, with {@link EmbeddedNats.setUsers}. Default: anybody who reaches the loopback address may do everything.
+   */
   readonly users?: readonly NatsUser[];
   /** More lines for `nats.conf`, put after the ones that are always there. */
   readonly config?: string;
@@ -72,7 +81,69 @@ export class EmbeddedNats extends SupervisedServer {
     this.storeDir = options.storeDir;
     this.configFile = options.configFile;
   }
+
+  /** Replaces the users without a restart; see {@link setNatsUsers}. They stay when it is restarted. */
+  setUsers(users: readonly NatsUser[]): Promise<void> {
+    return setNatsUsers({ pid: this.pid, configFile: this.configFile, logFile: this.logFile }, users);
+  }
 }
+
+/** A server that runs, started by this program or another. */
+export interface RunningNats {
+  readonly pid: number;
+  /** Its `nats.conf`, written by {@link startNats} with users. */
+  readonly configFile: string;
+  readonly logFile: string;
+}
+
+/** How long the server may take to read its configuration again. */
+const RELOAD_TIMEOUT_MS = 10_000;
+
+/**
+ * Replaces the users of a running server that was started with users: who may go on stays connected, whoever may not
+ * is cut off. Resolves when the server works with them. Throws `NATS_RELOAD_FAILED`.
+ */
+export async function setNatsUsers(
+  { pid, configFile, logFile }: RunningNats,
+  users: readonly NatsUser[],
+): Promise<void> {
+  const { size } = await stat(logFile);
+  await writeUsers(configFile, users);
+  try {
+    process.kill(pid, 'SIGHUP');
+  } catch (error) {
+    throw new NatsReloadError(pid, 'it does not run', { cause: error });
+  }
+  const start = systemClock.monotonicMs();
+  for (;;) {
+    const said = (await readFile(logFile)).subarray(size).toString('utf8');
+    if (said.includes('Reloaded server configuration')) return;
+    const failure = /Failed to reload server configuration: (.*)/.exec(said)?.[1];
+    if (failure !== undefined) throw new NatsReloadError(pid, failure);
+    if (systemClock.monotonicMs() - start > RELOAD_TIMEOUT_MS) {
+      throw new NatsReloadError(pid, `it did not say so within ${RELOAD_TIMEOUT_MS} ms`);
+    }
+    await systemClock.sleep(10);
+  }
+}
+
+/** The part of a configuration that says who may connect and do what, for `include` in a `nats.conf`. */
+export function natsUsersConfig(users: readonly NatsUser[]): string {
+  return `authorization: ${JSON.stringify({ users }, null, 2)}\n`;
+}
+
+async function writeUsers(configFile: string, users: readonly NatsUser[]): Promise<void> {
+  await writePrivate(join(dirname(configFile), USERS_FILE), natsUsersConfig(users));
+}
+
+async function writePrivate(file: string, content: string): Promise<void> {
+  const temporary = `${file}.${process.pid}.tmp`;
+  await writeFile(temporary, content, { mode: 0o600 });
+  await chmod(temporary, 0o600);
+  await rename(temporary, file);
+}
+
+const USERS_FILE = 'users.conf';
 
 interface ResolvedNatsOptions extends StartNatsOptions {
   readonly port: number;
@@ -93,6 +164,12 @@ export async function startNats(options: StartNatsOptions): Promise<EmbeddedNats
   for (let attempt = 1; ; attempt += 1) {
     const resolved = await resolveNatsOptions(options);
     try {
+      if (options.users !== undefined) {
+        // Once: a later start keeps what the users have been set to since.
+        await mkdir(resolved.storeDir, { recursive: true });
+        await assertStoreUnused(resolved);
+        await writeUsers(resolved.configFile, options.users);
+      }
       const child = await launchNats(resolved);
       return new EmbeddedNats(() => launchNats(resolved), child, resolved);
     } catch (error) {
@@ -124,8 +201,7 @@ async function launchNats(options: ResolvedNatsOptions): Promise<ChildServer> {
     await assertPortFree(options.port, 'NATS');
     if (options.httpPort !== undefined) await assertPortFree(options.httpPort, 'NATS monitoring');
   }
-  await writeFile(options.configFile, natsConfig(options), { mode: 0o600 });
-  await chmod(options.configFile, 0o600);
+  await writePrivate(options.configFile, natsConfig(options));
   const child = await ChildServer.start({
     name: 'NATS',
     command: options.binary,
@@ -166,8 +242,7 @@ export function natsConfig(
     '  sync_interval: always',
     '}',
   ];
-  if (options.users !== undefined)
-    lines.push(`authorization: ${JSON.stringify({ users: options.users }, null, 2)}`);
+  if (options.users !== undefined) lines.push(`include "${USERS_FILE}"`);
   if (options.config !== undefined) lines.push(options.config);
   return `${lines.join('\n')}\n`;
 }

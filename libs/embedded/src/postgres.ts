@@ -93,7 +93,7 @@ export class EmbeddedPostgres extends SupervisedServer {
     });
   }
 
-  /** Creates a database that only its own role can connect to, and returns that role's URL. Idempotent. */
+  /** Creates a database that only its own roles can connect to, and returns the URL for `role`. Idempotent. */
   ensureDatabase(spec: DatabaseSpec): Promise<string> {
     return ensureDatabase(this.adminUrl, spec);
   }

@@ -14,6 +14,7 @@ import {
 import { join } from 'node:path';
 import { Client } from 'pg';
 import {
+  databaseUrl,
   DataDirectoryInUseError,
   DataDirectoryUnusableError,
   defaultCacheDir,
@@ -205,6 +206,44 @@ describe('ensureDatabase', () => {
       );
     }
     await expect(query(payments, 'CREATE ROLE thief')).rejects.toThrow('permission denied');
+  });
+
+  it('keeps the role that uses the database from what the one that migrates owns, also of data made before', async () => {
+    const shop = { name: 'shop', role: 'shop', password: 's' };
+    const migrator = { role: 'shop_migrator', password: 'm' };
+    // As it was when one role did both.
+    const before = await postgres.ensureDatabase(shop);
+    await query(before, 'CREATE TABLE sold (id int); INSERT INTO sold VALUES (7)');
+    await query(before, `CREATE SCHEMA apart CREATE TABLE hidden ()`);
+
+    const urls = await Promise.all([1, 2, 3].map(() => postgres.ensureDatabase({ ...shop, migrator })));
+    const url = urls[0] ?? '';
+    const owner = databaseUrl(postgres.adminUrl, { name: 'shop', ...migrator });
+    expect(new Set(urls)).toEqual(new Set([before]));
+    expect(
+      await query(
+        postgres.adminUrl.replace(/\/postgres$/, '/shop'),
+        `SELECT relname AS name, pg_get_userbyid(relowner) AS owner FROM pg_class WHERE relname IN ('sold', 'hidden')
+         UNION ALL SELECT datname, pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shop' ORDER BY 1`,
+      ),
+    ).toEqual(['hidden', 'shop', 'sold'].map((name) => ({ name, owner: 'shop_migrator' })));
+    await expect(query(url, 'SELECT * FROM sold')).rejects.toThrow('permission denied');
+    await query(owner, 'GRANT SELECT ON sold TO shop');
+    expect(await query(url, 'SELECT * FROM sold')).toEqual([{ id: 7 }]);
+    for (const statement of [
+      'CREATE TABLE mine ()',
+      'CREATE TEMPORARY TABLE mine ()',
+      'CREATE SCHEMA mine',
+      'DROP TABLE sold',
+    ])
+      await expect(query(url, statement)).rejects.toThrow(/permission denied|must be owner/);
+    await postgres.ensureDatabase({ name: 'depot', role: 'depot', password: 'd' });
+    for (const role of [owner, url].map((each) => each.replace(/\/shop$/, '/depot')))
+      await expect(query(role, 'SELECT 1')).rejects.toThrow('permission denied for database "depot"');
+    await errorOf(
+      EmbeddedOptionError,
+      postgres.ensureDatabase({ ...shop, migrator: { ...migrator, role: 'shop' } }),
+    );
   });
 
   it('changes the password when it is another', async () => {

@@ -72,8 +72,11 @@ export {
 } from './provision.ts';
 
 export {
+  auditorPermissions,
+  FLEET_USERS,
   operatorPermissions,
   permissionsOf,
+  provisionerPermissions,
   type BrokerPermissions,
   type PermissionsOptions,
 } from './permissions.ts';

@@ -29,7 +29,7 @@ export interface BrokerPermissions {
   readonly publish: { readonly allow: readonly string[] };
   readonly subscribe: { readonly allow: readonly string[] };
   /** Lets it answer the requests that it gets. */
-  readonly allow_responses: true;
+  readonly allow_responses: boolean;
 }
 
 export interface PermissionsOptions {
@@ -50,6 +50,7 @@ export function permissionsOf(
   const { name } = manifest;
   const publish = new Set<string>();
   const subscribe = new Set<string>([`${inboxPrefixOf(name)}.>`, ...(options.watches ?? [])]);
+  for (const owner of manifest.watches) subscribe.add(`evt.${owner}.>`);
 
   for (const verb of ['PING', 'INFO', 'STATS']) {
     for (const subject of [`$SRV.${verb}`, `$SRV.${verb}.${name}`, `$SRV.${verb}.${name}.*`])
@@ -67,6 +68,8 @@ export function permissionsOf(
   const { patterns } = manifest;
   for (const pattern of patterns.answers) subscribe.add(patternRequestSubject(patternRoute(pattern)));
   for (const pattern of patterns.calls) publish.add(patternRequestSubject(patternRoute(pattern)));
+  // A broadcast handler sees them as they happen.
+  for (const pattern of patterns.reacts) subscribe.add(patternEventFilter(patternRoute(pattern)));
   for (const pattern of patterns.emits) publish.add(patternEventFilter(patternRoute(pattern)));
   // Large bodies go where the messages go: whoever sends them writes there, whoever gets them reads there.
   const writes = new Set<string>();
@@ -143,9 +146,60 @@ export function permissionsOf(
   };
 }
 
+/** The NATS users of a fleet that are no service's, by what they are for. */
+export const FLEET_USERS = { operator: 'operator', provisioner: 'provisioner', auditor: 'auditor' } as const;
+
+/**
+ * What the user that provisions a fleet may do: make, change and delete streams and consumers and read their state. It
+ * neither publishes, nor takes, reads or deletes a message.
+ */
+export function provisionerPermissions(user: string): BrokerPermissions {
+  return {
+    publish: {
+      allow: [
+        '$JS.API.INFO',
+        ...['CREATE', 'UPDATE', 'DELETE', 'INFO'].map((verb) => `$JS.API.STREAM.${verb}.*`),
+        '$JS.API.STREAM.NAMES',
+        '$JS.API.STREAM.LIST',
+        ...['CREATE', 'DURABLE.CREATE', 'DELETE', 'INFO'].map((verb) => `$JS.API.CONSUMER.${verb}.>`),
+        '$JS.API.CONSUMER.NAMES.*',
+        '$JS.API.CONSUMER.LIST.*',
+      ],
+    },
+    subscribe: { allow: [`${inboxPrefixOf(user)}.>`] },
+    allow_responses: false,
+  };
+}
+
+/**
+ * What the user that audits a fleet may do: read every message that is stored and see those that pass, the state of
+ * streams and consumers too. It changes nothing.
+ */
+export function auditorPermissions(user: string): BrokerPermissions {
+  return {
+    publish: {
+      allow: [
+        '$JS.API.INFO',
+        '$JS.API.STREAM.INFO.*',
+        '$JS.API.STREAM.NAMES',
+        '$JS.API.STREAM.LIST',
+        '$JS.API.STREAM.MSG.GET.*',
+        '$JS.API.DIRECT.GET.>',
+        '$JS.API.CONSUMER.INFO.>',
+        '$JS.API.CONSUMER.NAMES.*',
+        '$JS.API.CONSUMER.LIST.*',
+      ],
+    },
+    subscribe: {
+      allow: [`${inboxPrefixOf(user)}.>`, 'evt.>', 'cmd.>', 'reply.>', 'dlq.>'],
+    },
+    allow_responses: false,
+  };
+}
+
 /**
  * What the user that operates a fleet may do: read, edit, replay and delete dead letters, keep and read the record of
- * that, change settings, help sagas and start schedules.
+ * that, change settings, help sagas and start schedules, look at queues.
  */
 export function operatorPermissions(user: string): BrokerPermissions {
   return {
@@ -177,6 +231,6 @@ export function operatorPermissions(user: string): BrokerPermissions {
       ],
     },
     subscribe: { allow: [`${inboxPrefixOf(user)}.>`] },
-    allow_responses: true,
+    allow_responses: false,
   };
 }

@@ -66,6 +66,7 @@ export type { GroupOutcome, PersistenceMetrics } from './metrics.ts';
 
 // errors
 export {
+  ApplicationRoleError,
   CommitOutcomeUnknownError,
   DatabaseUnavailableError,
   DeadlinePassedError,

@@ -1,13 +1,14 @@
 // This entry point is run by Node's type stripping too: it imports no Nest and nothing with decorators.
 import pg, { type Client } from 'pg';
 import { DataSource, type Logger, type MigrationInterface, type QueryRunner } from 'typeorm';
+import { grantApplicationRole } from './application-role.ts';
 import { clientConfig, type DatabaseConnection } from './connection/connection.options.ts';
 import { chassisMigrations } from './migrations/index.ts';
 import { createPartitions } from './outbox/outbox-partitions.ts';
 import { MigrationFailedError, MigrationsPendingError } from './persistence.errors.ts';
 
 export { chassisMigrations } from './migrations/index.ts';
-export { MigrationFailedError, MigrationsPendingError } from './persistence.errors.ts';
+export { ApplicationRoleError, MigrationFailedError, MigrationsPendingError } from './persistence.errors.ts';
 export type { DatabaseConnection } from './connection/connection.options.ts';
 
 /** A migration, as TypeORM's: `up` in a transaction of its own, unless `transaction` is false. */
@@ -25,6 +26,11 @@ export type MigrationClass = new () => Migration;
 export interface MigrateOptions extends Pick<DatabaseConnection, 'url' | 'ssl' | 'driver'> {
   /** The service's own; those of the chassis run before them. Default none. */
   readonly migrations?: readonly MigrationClass[];
+  /**
+   * The role that the service runs with, when `url` is another's, who owns the schema: it may then read and write every
+   * table and change none. Default: whoever migrates; it owns the tables and may change them.
+   */
+  readonly applicationRole?: string;
   /** Leaves out the outbox's day partitions, which a service makes itself when it starts. Default false. */
   readonly schemaOnly?: boolean;
 }
@@ -64,6 +70,8 @@ export async function migrate(options: MigrateOptions): Promise<MigrateReport> {
     await dataSource.initialize();
     try {
       const applied = await dataSource.runMigrations();
+      if (options.applicationRole !== undefined)
+        await grantApplicationRole(client, options.applicationRole, HISTORY_TABLE);
       if (options.schemaOnly !== true) await createPartitions(client);
       return { applied: applied.map(({ name }) => name), present };
     } finally {

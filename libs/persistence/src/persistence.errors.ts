@@ -40,6 +40,18 @@ export class CommitOutcomeUnknownError extends FlotillaError {
   }
 }
 
+/**
+ * Thrown when the schema was migrated, but the role that the service runs with cannot be given its rights. Code
+ * `APPLICATION_ROLE_UNUSABLE`.
+ */
+export class ApplicationRoleError extends FlotillaError {
+  constructor(role: string, database: string, reason: string) {
+    super('APPLICATION_ROLE_UNUSABLE', `The role ${role} cannot use the database ${database}: ${reason}`, {
+      retry: 'never',
+    });
+  }
+}
+
 /** Thrown when a unit's work took longer than `workTimeoutMs` and was cut off. Code `UNIT_OF_WORK_TIMED_OUT`. */
 export class UnitOfWorkTimedOutError extends FlotillaError {
   readonly timeoutMs: number;

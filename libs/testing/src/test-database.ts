@@ -10,8 +10,11 @@ import { until, UntilTimedOutError } from './until.ts';
 export interface DatabaseTemplate {
   /** Names the schema: tests with the same name share the migrated template, within one server. */
   readonly name: string;
-  /** Runs once per server: brings an empty database to the schema, and leaves no connection open. */
-  readonly migrate: (url: string) => Promise<void>;
+  /**
+   * Runs once per server: brings an empty database to the schema, and leaves no connection open. `applicationRole` is
+   * the role of {@link TestDatabase.applicationUrl}, for a schema whose users may not change it.
+   */
+  readonly migrate: (url: string, applicationRole: string) => Promise<void>;
 }
 
 export interface CreateTestDatabaseOptions {
@@ -25,8 +28,10 @@ export interface CreateTestDatabaseOptions {
 
 export interface TestDatabase extends AsyncDisposable {
   readonly name: string;
-  /** For a role that owns the database and has no other rights, as a service's role. */
+  /** For a role that owns the database and has no other rights, as the one that migrates a service's. */
   readonly url: string;
+  /** For a role that may connect to it and, beside that, what `migrate` has let it, as a service's role. */
+  readonly applicationUrl: string;
   /** For the superuser, on this database. */
   readonly adminUrl: string;
   /** The connections open on it, each as "pid application state: query". */
@@ -64,6 +69,7 @@ export class DatabaseTemplateError extends FlotillaError {
 }
 
 const role = 'flotilla_test';
+const applicationRole = 'flotilla_test_application';
 const password = 'flotilla_test';
 
 /** Creates a database for one test: empty, or a copy of a migrated template (some 50 ms). */
@@ -72,7 +78,7 @@ export async function createTestDatabase(options: CreateTestDatabaseOptions = {}
   const { template } = options;
   const name = uniqueName(sanitise(options.prefix ?? template?.name ?? 'test'));
   await withAdmin(adminUrl, async (admin) => {
-    await ensureRole(admin);
+    await ensureRoles(admin);
     const source = template === undefined ? undefined : await ensureTemplate(admin, adminUrl, template);
     await createDatabase(admin, name, source);
   });
@@ -81,6 +87,7 @@ export async function createTestDatabase(options: CreateTestDatabaseOptions = {}
   return {
     name,
     url: databaseUrl(adminUrl, { name, role, password }),
+    applicationUrl: databaseUrl(adminUrl, { name, role: applicationRole, password }),
     adminUrl: onDatabase(adminUrl, name),
     connections: () => withAdmin(adminUrl, (admin) => connectionsTo(admin, name)),
     drop,
@@ -113,11 +120,16 @@ async function exclusively<T>(admin: Client, key: string, work: () => Promise<T>
   }
 }
 
-async function ensureRole(admin: Client): Promise<void> {
-  if ((await admin.query('SELECT FROM pg_roles WHERE rolname = $1', [role])).rowCount !== 0) return;
+async function ensureRoles(admin: Client): Promise<void> {
+  const there = async (): Promise<boolean> =>
+    (await admin.query('SELECT FROM pg_roles WHERE rolname IN ($1, $2)', [role, applicationRole]))
+      .rowCount === 2;
+  if (await there()) return;
   await exclusively(admin, 'role', async () => {
-    if ((await admin.query('SELECT FROM pg_roles WHERE rolname = $1', [role])).rowCount !== 0) return;
-    await admin.query(`CREATE ROLE ${role} LOGIN PASSWORD '${password}'`);
+    for (const each of [role, applicationRole]) {
+      if ((await admin.query('SELECT FROM pg_roles WHERE rolname = $1', [each])).rowCount !== 0) continue;
+      await admin.query(`CREATE ROLE ${each} LOGIN PASSWORD '${password}'`);
+    }
   });
 }
 
@@ -134,7 +146,7 @@ async function ensureTemplate(admin: Client, adminUrl: string, template: Databas
     await admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
     await createDatabase(admin, name);
     try {
-      await template.migrate(databaseUrl(adminUrl, { name, role, password }));
+      await template.migrate(databaseUrl(adminUrl, { name, role, password }), applicationRole);
     } catch (error) {
       throw new DatabaseTemplateError(template.name, `could not be migrated: ${errorMessage(error)}`, error);
     }

@@ -2,6 +2,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ServiceManifest } from '@flotilla/contracts-protocol';
 import {
+  databaseUrl,
   defaultCacheDir,
   locateNatsServer,
   removePostgresData,
@@ -9,8 +10,17 @@ import {
   startPostgres,
   type EmbeddedNats,
   type EmbeddedPostgres,
+  type NatsUser,
 } from '@flotilla/embedded';
-import { connectNats, provision, topologyOf } from '@flotilla/messaging';
+import {
+  connectNats,
+  FLEET_USERS,
+  inboxPrefixOf,
+  permissionsOf,
+  provision,
+  provisionerPermissions,
+  topologyOf,
+} from '@flotilla/messaging';
 import { migrate, type MigrationClass } from '@flotilla/persistence/migrate';
 import { chassisServiceMigrations } from '@flotilla/service/migrations';
 import { Client } from 'pg';
@@ -41,6 +51,22 @@ export const pgStatSettings = {
 } as const;
 
 const PASSWORD = 'bench';
+const BENCH_USER = 'bench';
+
+/** Services have the permissions that follow from their manifests, as in a fleet: they cost something too. */
+function natsUsers(fixtures: readonly Fixture[]): NatsUser[] {
+  const fleet = fixtures.map(({ manifest }) => manifest);
+  const { provisioner } = FLEET_USERS;
+  return [
+    { user: BENCH_USER, password: PASSWORD },
+    { user: provisioner, password: PASSWORD, permissions: provisionerPermissions(provisioner) },
+    ...fleet.map((manifest) => ({
+      user: manifest.name,
+      password: PASSWORD,
+      permissions: permissionsOf(manifest, fleet),
+    })),
+  ];
+}
 
 /**
  * NATS and Postgres with their durable settings (sync_interval: always, fsync), as `fleet up` runs them, and the
@@ -70,7 +96,13 @@ export class BenchStack {
     const { directory, note, fixtures } = options;
     mkdirSync(directory, { recursive: true, mode: 0o711 });
     const binary = await locateNatsServer({ onProgress: note });
-    const nats = await startNats({ binary: binary.path, storeDir: join(directory, 'nats') });
+    const nats = await startNats({
+      binary: binary.path,
+      storeDir: join(directory, 'nats'),
+      users: natsUsers(fixtures),
+      // What is no service: the bare client, other frameworks, the signals between the processes of a benchmark.
+      config: `no_auth_user: ${BENCH_USER}`,
+    });
     let postgres: EmbeddedPostgres;
     try {
       postgres = await startPostgres({
@@ -109,6 +141,8 @@ export class BenchStack {
   ): Promise<BenchProcess> {
     const url = this.#databases.get(fixture.name);
     return this.runMain(name, fixtureMain(fixture.name), {
+      NATS_USER: fixture.manifest.name,
+      NATS_PASSWORD: PASSWORD,
       ...(url !== undefined && { DATABASE_URL: url }),
       ...env,
     });
@@ -163,11 +197,22 @@ export class BenchStack {
     if (this.#options.pgStat) await query(this.postgres.adminUrl, 'CREATE EXTENSION pg_stat_statements');
     for (const { name, manifest, migrations = [] } of fixtures) {
       if (!manifest.database) continue;
-      const url = await this.database(manifest.name);
-      await migrate({ url, migrations: [...chassisServiceMigrations, ...migrations] });
-      this.#databases.set(name, url);
+      const own = { name: manifest.name, role: manifest.name, password: PASSWORD };
+      const migrator = { role: `${manifest.name}_migrator`, password: PASSWORD };
+      this.#databases.set(name, await this.postgres.ensureDatabase({ ...own, migrator }));
+      await migrate({
+        url: databaseUrl(this.postgres.adminUrl, { ...own, ...migrator }),
+        applicationRole: own.role,
+        migrations: [...chassisServiceMigrations, ...migrations],
+      });
     }
-    const connection = await connectNats({ servers: this.nats.url, name: 'bench provision' });
+    const { provisioner } = FLEET_USERS;
+    const connection = await connectNats({
+      servers: this.nats.url,
+      name: 'bench provision',
+      credentials: { user: provisioner, password: PASSWORD },
+      inboxPrefix: inboxPrefixOf(provisioner),
+    });
     try {
       await provision(connection, topologyOf(fixtures.map(({ manifest }) => manifest)));
     } finally {

@@ -4,8 +4,10 @@ import { Fleet, type ServerAddresses } from '@flotilla/fleet/fleet';
 import type { Instance } from '@flotilla/fleet/ports';
 import { discoverServices, type Service } from '@flotilla/fleet/services';
 import type { DataDir } from '@flotilla/fleet/stack/data-dir';
+import { accessOf } from '@flotilla/fleet/stack/nats-access';
 import { provisionFleet } from '@flotilla/fleet/stack/provisioning';
 import type { ServiceProcess } from '@flotilla/fleet/supervise/service-process';
+import { newId } from '@flotilla/kernel';
 import { connectNats, type TopologyOptions } from '@flotilla/messaging';
 import type { Load } from './load/load.ts';
 import { PostgresReader } from './load/postgres-reader.ts';
@@ -27,6 +29,9 @@ export interface WorldOptions {
   /** What the fleet says of itself. */
   readonly note: (text: string) => void;
 }
+
+/** Who breaks things may do everything; the services have what their manifests give them. */
+const CHAOS = { user: 'chaos', password: newId() };
 
 /** The proxies through which one process reaches its servers. */
 export interface ProcessProxies {
@@ -99,13 +104,15 @@ export class World {
       all: services,
       services,
       topology,
+      users: [CHAOS],
       terminal: { print: note, note, progress: note },
       ...(kind === 'single' && { reach: (instance, servers) => proxied(proxies, instance, servers) }),
       ...(kind === 'cluster' && {
-        broker: async ({ port, httpPort, storeDir }) => {
+        broker: async ({ port, httpPort, storeDir, users }) => {
           cluster = await startNatsCluster({
             binary: (await locateNatsServer()).path,
             storeDir,
+            users,
             members: [
               { port, httpPort },
               {},
@@ -165,11 +172,11 @@ export class World {
     return found;
   }
 
-  /** A connection to the broker as its operator, past all proxies. */
+  /** A connection to the broker as somebody who may do everything, past all proxies. */
   async nats(): Promise<NatsConnection> {
     if (this.#connection === undefined || this.#connection.isClosed()) {
       this.#connection = await connectNats({
-        servers: this.fleet.stack.nats.url.split(','),
+        ...accessOf(this.fleet.stack.nats.url, CHAOS),
         name: 'chaos',
         connectTimeoutMs: 10_000,
       });
@@ -179,7 +186,7 @@ export class World {
 
   /** Makes streams and consumers what they should be: what an operator runs after a broker was lost. */
   async provision(overrides: TopologyOptions = {}): Promise<void> {
-    await provisionFleet({ servers: this.fleet.stack.nats.url.split(',') }, this.services, {
+    await provisionFleet(accessOf(this.fleet.stack.nats.url, CHAOS), this.services, {
       ...this.#options.topology,
       ...overrides,
     });

@@ -8,6 +8,7 @@ const source = {
   dir: dataDirAt('/data'),
   ports: planPorts(services, instances, 3000),
   natsUrl: 'nats://127.0.0.1:3022',
+  natsUsers: { orders: { user: 'orders', password: 'own' } },
   databases: { orders: 'postgres://orders:secret@127.0.0.1:3032/orders' },
 };
 const of = (name: string, env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv => {
@@ -21,6 +22,8 @@ describe("a service's environment", () => {
     expect(of('orders-2', { FLOTILLA_CACHE_DIR: '/cache' })).toEqual({
       LOG_LEVEL: 'info',
       NATS_URL: 'nats://127.0.0.1:3022',
+      NATS_USER: 'orders',
+      NATS_PASSWORD: 'own',
       DATABASE_URL: 'postgres://orders:secret@127.0.0.1:3032/orders',
       HOST: '127.0.0.1',
       PORT: '3008',
@@ -50,7 +53,7 @@ describe("a service's environment", () => {
     });
     expect(Object.values(env).join()).not.toMatch(/elsewhere|run.secret/);
     expect(env).not.toHaveProperty('PGPASSWORD');
-    expect(env).not.toHaveProperty('NATS_PASSWORD');
+    expect(env).toMatchObject({ NATS_USER: 'orders', NATS_PASSWORD: 'own' });
   });
 
   it('lets the gateway issue tokens, unless there is an issuer', () => {

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { defaultCacheDir } from '@flotilla/embedded';
+import type { NatsCredentials } from '@flotilla/messaging';
 import type { DataDir } from './stack/data-dir.ts';
 import type { Instance, PortPlan } from './ports.ts';
 
@@ -8,6 +9,8 @@ export interface EnvironmentSource {
   readonly dir: DataDir;
   readonly ports: PortPlan;
   readonly natsUrl: string;
+  /** The NATS user of each service. */
+  readonly natsUsers: Readonly<Record<string, NatsCredentials>>;
   readonly databases: Readonly<Record<string, string>>;
 }
 
@@ -21,10 +24,12 @@ export function serviceEnvironment(
   env: NodeJS.ProcessEnv = process.env,
 ): NodeJS.ProcessEnv {
   const database = source.databases[service];
+  const user = source.natsUsers[service];
   return {
     LOG_LEVEL: 'info',
     ...withoutDeploymentAddresses(env),
     NATS_URL: source.natsUrl,
+    ...(user && { NATS_USER: user.user, NATS_PASSWORD: user.password }),
     ...(database !== undefined && { DATABASE_URL: database }),
     HOST: '127.0.0.1',
     PORT: String(source.ports.instances.get(name) ?? 0),

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { EmbeddedNats, EmbeddedPostgres } from '@flotilla/embedded';
+import type { EmbeddedNats, EmbeddedPostgres, NatsUser } from '@flotilla/embedded';
 import { errorMessage, formatDurationMs, systemClock } from '@flotilla/kernel';
 import type { TopologyOptions } from '@flotilla/messaging';
 import { buildServices } from './build.ts';
@@ -20,7 +20,7 @@ import type { Service } from './services.ts';
 import { emptyDataDir, openDataDir, type DataDir } from './stack/data-dir.ts';
 import { acquireLock, type Lock } from './stack/lock.ts';
 import { awaitPredecessor } from './stack/predecessor.ts';
-import { startStack, type BrokerFactory, type Stack } from './stack/stack.ts';
+import { credentialsOf, startStack, type BrokerFactory, type Stack } from './stack/stack.ts';
 import { removeState, writeState, type FleetState } from './stack/state.ts';
 import { ConsoleFeed } from './supervise/console-feed.ts';
 import { condense, parseLogLine } from './supervise/log-line.ts';
@@ -41,6 +41,8 @@ export interface FleetOptions {
   readonly broker?: BrokerFactory;
   /** Where streams and consumers are to be made otherwise than by default. */
   readonly topology?: TopologyOptions;
+  /** NATS users beside those of the fleet: for a program that plays a part in it. Default: none. */
+  readonly users?: readonly NatsUser[];
   /** The addresses that one process is given: where it is to reach the servers through something else. Default: the servers'. */
   readonly reach?: (instance: Instance, servers: ServerAddresses) => Promise<ServerAddresses>;
   readonly terminal: Terminal;
@@ -187,10 +189,11 @@ export class Fleet {
   }
 
   async #startStack(ports: PortPlan): Promise<Stack> {
-    const { dir, all, broker, topology } = this.#options;
+    const { dir, all, broker, topology, users } = this.#options;
     this.#stack = await startStack(dir, ports, all, (message) => this.#terminal.note(message), {
       ...(broker && { broker }),
       ...(topology && { topology }),
+      ...(users && { users }),
     });
     return this.#stack;
   }
@@ -224,6 +227,7 @@ export class Fleet {
       dir,
       ports: { ...ports, instances: new Map([[name, port]]) },
       natsUrl,
+      natsUsers: stack.identities.services,
       databases: databaseUrl === undefined ? {} : { [service]: databaseUrl },
     };
     return new ServiceProcess({
@@ -306,7 +310,8 @@ export class Fleet {
     return written;
   }
 
-  #state({ nats, postgres, databases }: Stack): FleetState {
+  #state(stack: Stack): FleetState {
+    const { nats, postgres, databases } = stack;
     const gateway = this.#processes.find(({ name }) => name === 'gateway');
     return {
       pid: process.pid,
@@ -315,6 +320,7 @@ export class Fleet {
       nats: { url: nats.url, monitorUrl: nats.monitorUrl ?? '', pid: nats.pid },
       postgres: { port: postgres.port, version: postgres.version, pid: postgres.pid },
       databases,
+      credentials: credentialsOf(stack),
       ...(gateway && { gatewayUrl: gateway.url }),
       instances: this.#processes.map(({ state }) => state),
     };

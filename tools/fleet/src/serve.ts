@@ -1,5 +1,6 @@
 import { join, relative } from 'node:path';
 import { errorMessage } from '@flotilla/kernel';
+import type { NatsCredentials } from '@flotilla/messaging';
 import { buildServices, projectsOf } from './build.ts';
 import { serviceEnvironment } from './environment.ts';
 import { UsageError } from './fleet.errors.ts';
@@ -8,7 +9,8 @@ import type { Service } from './services.ts';
 import { openDataDir, type DataDir } from './stack/data-dir.ts';
 import { acquireLock, runningFleet, type Lock } from './stack/lock.ts';
 import { awaitPredecessor } from './stack/predecessor.ts';
-import { startStack, type Stack } from './stack/stack.ts';
+import { provisionRunning } from './stack/provisioning.ts';
+import { credentialsOf, startStack, type Stack } from './stack/stack.ts';
 import { readState, removeState, writeState } from './stack/state.ts';
 import { condense, parseLogLine } from './supervise/log-line.ts';
 import { ORPHAN_PATIENCE_MS, OrphanGuard } from './supervise/orphan-guard.ts';
@@ -27,6 +29,7 @@ export interface ServeOptions {
 /** Where the servers are that a served service uses. */
 interface Servers {
   readonly natsUrl: string;
+  readonly natsUsers: Readonly<Record<string, NatsCredentials>>;
   readonly databases: Readonly<Record<string, string>>;
 }
 
@@ -118,7 +121,8 @@ export class ServedService {
         );
       }
       this.#terminal.note(`Using NATS and Postgres of the running fleet (process ${state.pid})`);
-      return { natsUrl: state.nats.url, databases: state.databases };
+      const { identities } = await provisionRunning(dir, state, all);
+      return { natsUrl: state.nats.url, natsUsers: identities.services, databases: state.databases };
     }
     this.#lock = acquireLock(dir);
     await awaitPredecessor(dir, this.#lock, (message) => this.#terminal.note(message));
@@ -132,9 +136,10 @@ export class ServedService {
       nats: { url: nats.url, monitorUrl: nats.monitorUrl ?? '', pid: nats.pid },
       postgres: { port: postgres.port, version: postgres.version, pid: postgres.pid },
       databases,
+      credentials: credentialsOf(stack),
       instances: [],
     });
-    return { natsUrl: nats.url, databases };
+    return { natsUrl: nats.url, natsUsers: stack.identities.services, databases };
   }
 
   #show(line: string): void {

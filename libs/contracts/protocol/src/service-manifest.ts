@@ -39,6 +39,11 @@ export interface ServiceManifestSpec {
   readonly publishes?: readonly AnyMessageClass[];
   /** Durable subscriptions by name; the name is part of the consumer's identity and outlives class names. */
   readonly reacts?: Readonly<Record<string, EventReaction>>;
+  /**
+   * Owners whose events its processes see as they happen, without waiting for them (`Broker.watch`): hints, of which
+   * one may be missed. Default: none.
+   */
+  readonly watches?: readonly string[];
   /** Whether it has a database. Default true. */
   readonly database?: boolean;
   /** What its Nest controllers (`@MessagePattern`, `@EventPattern`) and clients (`ClientProxy`) use. Default: nothing. */
@@ -64,6 +69,7 @@ export function defineService(spec: ServiceManifestSpec): ServiceManifest {
     sends = [],
     publishes = [],
     reacts = {},
+    watches = [],
     database = true,
   } = spec;
   const patterns = { answers: [], reacts: [], calls: [], emits: [], ...spec.patterns };
@@ -97,6 +103,9 @@ export function defineService(spec: ServiceManifestSpec): ServiceManifest {
     if (events.length === 0) problems.push(`reacts.${reaction}: lists no event`);
     check(`reacts.${reaction}`, events, ['event']);
   }
+  for (const owner of watches) {
+    if (!/^[a-z][a-z0-9-]*$/.test(owner)) problems.push(`watches: "${owner}" must be kebab-case`);
+  }
   problems.push(...problemsOfPatterns(patterns, name));
   const handled = new Set([...handles, ...standsInFor].map((each) => contractOf(each).type));
   for (const route of patterns.answers.map(routeOrNothing).filter((each) => handled.has(each))) {
@@ -113,6 +122,7 @@ export function defineService(spec: ServiceManifestSpec): ServiceManifest {
     sends,
     publishes,
     reacts,
+    watches,
     database,
     answers: [...handles, ...standsInFor],
     patterns,

@@ -13,17 +13,21 @@ interface DayPartition {
 /** What the connection needs to be able to do. */
 type Queryable = Pick<ClientBase, 'query'>;
 
-/** Makes the partitions from today until some days ahead; returns the names of the new ones. */
-export async function createPartitions(client: Queryable): Promise<string[]> {
+/**
+ * Makes the partitions from today until `daysAhead` days on, each in a transaction of its own; returns the names of the
+ * new ones. The database's functions do it with the rights of the role that migrates, so that a service's role needs
+ * none to change a schema.
+ */
+export async function createPartitions(client: Queryable, daysAhead = DAYS_AHEAD): Promise<string[]> {
   const existing = new Set((await dayPartitions(client)).map(({ name }) => name));
   const today = await startOfToday(client);
   const created: string[] = [];
-  for (let day = 0; day <= DAYS_AHEAD; day += 1) {
-    const fromMs = today + day * DAY_MS;
+  for (let ahead = 0; ahead <= daysAhead; ahead += 1) {
+    const fromMs = today + ahead * DAY_MS;
     const name = partitionName(fromMs);
     if (existing.has(name)) continue;
-    await createPartition(client, name, fromMs);
-    created.push(name);
+    const { rows } = await client.query('SELECT flotilla_add_outbox_day($1) AS added', [dayOf(fromMs)]);
+    if ((rows[0] as { added: boolean }).added) created.push(name);
   }
   return created;
 }
@@ -41,39 +45,10 @@ export async function dropOldPartitions(
   const kept: string[] = [];
   for (const { name, fromMs } of await dayPartitions(client)) {
     if (fromMs >= oldest) continue;
-    const { rowCount } = await client.query(`SELECT FROM ${name} WHERE published_at IS NULL LIMIT 1`);
-    if (rowCount !== 0) {
-      kept.push(name);
-      continue;
-    }
-    // Nothing is written to a day that is over, so nothing unpublished can have come since.
-    await client.query(`DROP TABLE ${name}`);
-    dropped.push(name);
+    const { rows } = await client.query('SELECT flotilla_drop_outbox_day($1) AS dropped', [dayOf(fromMs)]);
+    ((rows[0] as { dropped: boolean }).dropped ? dropped : kept).push(name);
   }
   return { dropped, kept };
-}
-
-/** Moves what the default partition has caught of that day, if anything. */
-async function createPartition(client: Queryable, name: string, fromMs: number): Promise<void> {
-  const from = new Date(fromMs).toISOString();
-  const to = new Date(fromMs + DAY_MS).toISOString();
-  await client.query('BEGIN');
-  try {
-    await client.query(`CREATE TABLE ${name} (LIKE outbox INCLUDING DEFAULTS INCLUDING CONSTRAINTS)`);
-    await client.query('LOCK TABLE outbox_default IN ACCESS EXCLUSIVE MODE');
-    await client.query(
-      `WITH moved AS (
-         DELETE FROM outbox_default WHERE created_at >= '${from}' AND created_at < '${to}' RETURNING *
-       ) INSERT INTO ${name} SELECT * FROM moved`,
-    );
-    await client.query(
-      `ALTER TABLE outbox ATTACH PARTITION ${name} FOR VALUES FROM ('${from}') TO ('${to}')`,
-    );
-    await client.query('COMMIT');
-  } catch (error) {
-    await client.query('ROLLBACK');
-    throw error;
-  }
 }
 
 async function dayPartitions(client: Queryable): Promise<DayPartition[]> {
@@ -98,5 +73,9 @@ async function startOfToday(client: Queryable): Promise<number> {
 }
 
 function partitionName(fromMs: number): string {
-  return `outbox_${new Date(fromMs).toISOString().slice(0, 10).replaceAll('-', '_')}`;
+  return `outbox_${dayOf(fromMs).replaceAll('-', '_')}`;
+}
+
+function dayOf(fromMs: number): string {
+  return new Date(fromMs).toISOString().slice(0, 10);
 }

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import {
   BusinessError,
   contractOf,
@@ -14,6 +15,7 @@ import { FlotillaError, newId, systemClock, type Clock } from '@flotilla/kernel'
 import {
   NatsBroker,
   payloadHeader,
+  permissionsOf,
   provision,
   readPayload,
   topologyOf,
@@ -112,8 +114,32 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
   const spec = serviceSpecOf(options.module);
   const { manifest } = spec;
   const clock = options.clock ?? systemClock;
-  const nats = await startTestNats(options.natsConfig === undefined ? {} : { config: options.natsConfig });
-  const undo: (() => Promise<unknown>)[] = [() => nats.dispose()];
+  // The harness sends commands, so that there is a queue for the answers.
+  const harness = {
+    ...manifest,
+    name: HARNESS,
+    standsInFor: [],
+    answers: [],
+    handles: [],
+    publishes: [],
+    reacts: {},
+    watches: [],
+    patterns: { answers: [], reacts: [], calls: [], emits: [] },
+    sends: manifest.answers.filter(({ contract }) => contract.kind === 'command'),
+  };
+  const credentials = { user: manifest.name, password: newId() };
+  const nats = await startTestNats({
+    users: [
+      { user: HARNESS, password: newId() },
+      { ...credentials, permissions: permissionsOf(manifest, [manifest, harness]) },
+    ],
+    // The test and what it plays may do everything; the service is held to what its manifest says.
+    config: [
+      `no_auth_user: ${HARNESS}`,
+      ...(options.natsConfig === undefined ? [] : [options.natsConfig]),
+    ].join('\n'),
+  });
+  const undo: (() => Promise<unknown>)[] = [() => assertNothingRefused(nats.server), () => nats.dispose()];
   try {
     const migrations = serviceMigrations(spec);
     const database = manifest.database
@@ -121,7 +147,8 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
           ...(options.postgresUrl !== undefined && { adminUrl: options.postgresUrl }),
           template: {
             name: manifest.name,
-            migrate: async (url) => void (await migrate({ url, migrations })),
+            migrate: async (url, applicationRole) =>
+              void (await migrate({ url, migrations, applicationRole })),
           },
         })
       : undefined;
@@ -134,19 +161,7 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
       log: createLogger({ service: HARNESS, level: logLevel }),
     });
     undo.unshift(() => client.close({ drainMs: 1_000 }));
-    // The harness sends commands, so that there is a queue for the answers.
-    const harness = {
-      ...manifest,
-      name: HARNESS,
-      standsInFor: [],
-      answers: [],
-      handles: [],
-      publishes: [],
-      reacts: {},
-      patterns: { answers: [], reacts: [], calls: [], emits: [] },
-    };
-    const sends = manifest.answers.filter(({ contract }) => contract.kind === 'command');
-    await provision(client.connection, topologyOf([manifest, { ...harness, sends }]));
+    await provision(client.connection, topologyOf([manifest, harness]));
 
     const recorder = new Recorder();
     for (const subject of ['evt.>', 'cmd.>', 'reply.>'])
@@ -156,11 +171,13 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
 
     const env = {
       NATS_URL: nats.url,
+      NATS_USER: credentials.user,
+      NATS_PASSWORD: credentials.password,
       PORT: '0',
       DRAIN_MS: '2000',
       RETRY_INITIAL_MS: '20',
       RETRY_MAX_MS: '100',
-      ...(database && { DATABASE_URL: database.url }),
+      ...(database && { DATABASE_URL: database.applicationUrl }),
       ...options.env,
     };
     const startOne = async (): Promise<{ service: RunningService; url: string; metrics: Metrics }> => {
@@ -171,6 +188,7 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
         servers: config.natsUrl,
         name: manifest.name,
         service: manifest.name,
+        credentials,
         inlineMaxBytes: config.inlineMaxBytes,
         stuckAfterMs: config.stuckAfterMs,
         metrics,
@@ -269,6 +287,19 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
     await undoAll(undo).catch(() => undefined);
     throw error;
   }
+}
+
+/** Fails when the service has tried what its NATS user may not do: its manifest, or what is derived from it, lacks it. */
+async function assertNothingRefused({
+  logFile,
+}: Awaited<ReturnType<typeof startTestNats>>['server']): Promise<void> {
+  const refused = (await readFile(logFile, 'utf8')).match(/(?:Publish|Subscription) Violation - .*/g);
+  if (refused === null) return;
+  throw new FlotillaError(
+    'NATS_PERMISSION_MISSING',
+    `The service's NATS user may not do what the service did:\n${[...new Set(refused)].join('\n')}\n` +
+      'Declare it in the manifest, or derive it in permissionsOf of @flotilla/messaging.',
+  );
 }
 
 /** Does all of it, in order, whatever fails; then throws the first failure. */

@@ -4,6 +4,7 @@ import { contractOf, eventFilter } from '@flotilla/contracts-protocol';
 import { ApiClient } from '@flotilla/fleet/import/api-client';
 import { authenticateAs, importScopes } from '@flotilla/fleet/import/authenticate';
 import { forEachBounded } from '@flotilla/fleet/import/bounded';
+import type { NatsAccess } from '@flotilla/fleet/stack/nats-access';
 import { systemClock } from '@flotilla/kernel';
 import { connectNats } from '@flotilla/messaging';
 import type { OrderMix } from './order-mix.ts';
@@ -46,13 +47,13 @@ export class OrderDesk {
     }
   }
 
-  static async open(apiUrl: string, natsUrl: string, mix: OrderMix): Promise<OrderDesk> {
+  static async open(apiUrl: string, access: NatsAccess, mix: OrderMix): Promise<OrderDesk> {
     const api = new ApiClient({
       url: apiUrl,
       connections: CONNECTIONS,
       authenticate: authenticateAs({ scopes: importScopes }),
     });
-    const nats = await connectNats({ servers: natsUrl, name: 'bench orders' });
+    const nats = await connectNats({ ...access, name: 'bench orders' });
     const desk = new OrderDesk(api, nats, mix);
     await nats.flush();
     return desk;

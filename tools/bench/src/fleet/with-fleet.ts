@@ -1,3 +1,4 @@
+import { accessOf } from '@flotilla/fleet/stack/nats-access';
 import { dataFolder, type BenchContext } from '../context.ts';
 import type { BenchmarkId } from '../result.ts';
 import { BenchFleet } from './bench-fleet.ts';
@@ -14,7 +15,8 @@ export async function withFleet<T>(
   return withPreparedFleet(context, id, scale, async (fleet) => {
     const mix = mixOf(context);
     await fleet.start();
-    const desk = await OrderDesk.open(fleet.apiUrl, fleet.state.nats.url, mix);
+    const { nats, credentials } = fleet.state;
+    const desk = await OrderDesk.open(fleet.apiUrl, accessOf(nats.url, credentials.auditor), mix);
     Object.assign(context.versions, { nats: desk.natsVersion, postgres: fleet.state.postgres.version });
     try {
       context.note(`${id}: ${mix.products.length} products and their stock`);

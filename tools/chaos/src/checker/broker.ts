@@ -25,7 +25,12 @@ export async function connectBroker({ natsUrl, natsCredentials }: CheckAccess): 
     servers: natsUrl.split(',').map((url) => url.trim()),
     name: 'checker',
     timeout: 10_000,
-    ...(natsCredentials && { user: natsCredentials.user, pass: natsCredentials.password }),
+    // A user with permissions gets answers where only it may listen.
+    ...(natsCredentials && {
+      user: natsCredentials.user,
+      pass: natsCredentials.password,
+      inboxPrefix: `_INBOX_${natsCredentials.user}`,
+    }),
   });
 }
 

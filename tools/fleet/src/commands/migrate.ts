@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { discoverServices, selectServices } from '../services.ts';
-import { findDatabases, migrateServices } from '../stack/migrations.ts';
+import { findMigrationTargets, migrateServices } from '../stack/migrations.ts';
 import { table } from '../terminal.ts';
 import { dirOf, names, withData, withJson, type CommandContext, type DataOption } from './shared.ts';
 
@@ -16,8 +16,9 @@ export function addMigrate(program: Command, { terminal }: CommandContext): void
       program
         .command('migrate')
         .description(
-          'bring the databases to the schema that the services need: those of <SERVICE>_DATABASE_URL, such as ' +
-            'ORDERS_DATABASE_URL, else those of the running fleet',
+          'bring the databases to the schema that the services need, and let the services use it: those of ' +
+            '<SERVICE>_MIGRATOR_DATABASE_URL, such as ORDERS_MIGRATOR_DATABASE_URL, or of <SERVICE>_DATABASE_URL when ' +
+            'one role does both, else those of the running fleet',
         )
         .option('--only <services>', 'these services only', names),
     ),
@@ -25,8 +26,8 @@ export function addMigrate(program: Command, { terminal }: CommandContext): void
     const services = selectServices(await discoverServices(), options.only).filter(
       ({ manifest }) => manifest.database,
     );
-    const databases = await findDatabases(services, dirOf(options));
-    const results = await migrateServices(services, databases);
+    const targets = await findMigrationTargets(services, dirOf(options));
+    const results = await migrateServices(services, targets);
     if (options.json === true) {
       terminal.print(JSON.stringify(results, null, 2));
       return;

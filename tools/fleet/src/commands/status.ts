@@ -3,6 +3,7 @@ import { connectNats } from '@flotilla/messaging';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { formatDurationMs, systemClock } from '@flotilla/kernel';
 import type { NatsConnection } from '@nats-io/nats-core';
+import { accessOf } from '../stack/nats-access.ts';
 import { requireState, type FleetState, type InstanceState } from '../stack/state.ts';
 import { answersOk } from '../supervise/service-process.ts';
 import { table } from '../terminal.ts';
@@ -42,7 +43,7 @@ export function addStatus(program: Command, { terminal }: CommandContext): void 
     const ready = instances.every((each) => each.ready);
     if (!ready) process.exitCode = 1;
     if (options.json === true) {
-      const { databases: _secret, instances: _stale, ...facts } = state;
+      const { databases: _secret, credentials: _secrets, instances: _stale, ...facts } = state;
       terminal.print(JSON.stringify({ ...facts, ready, instances, consumers: lags }, null, 2));
       return;
     }
@@ -93,12 +94,9 @@ function observe({ instances }: FleetState): Promise<ObservedInstance[]> {
   );
 }
 
-async function consumerLags({ nats }: FleetState): Promise<ConsumerLag[]> {
-  const connection = await connectNats({
-    servers: nats.url.split(','),
-    name: 'fleet status',
-    connectTimeoutMs: 3_000,
-  });
+async function consumerLags({ nats, credentials }: FleetState): Promise<ConsumerLag[]> {
+  const access = accessOf(nats.url, credentials.operator);
+  const connection = await connectNats({ ...access, name: 'fleet status', connectTimeoutMs: 3_000 });
   try {
     return await lagsOf(connection);
   } finally {

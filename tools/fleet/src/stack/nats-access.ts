@@ -1,22 +1,45 @@
 import { readFileSync } from 'node:fs';
-import type { ConnectNatsOptions, NatsTls } from '@flotilla/messaging';
+import {
+  inboxPrefixOf,
+  type ConnectNatsOptions,
+  type NatsCredentials,
+  type NatsTls,
+} from '@flotilla/messaging';
 import { FleetNotRunningError } from '../fleet.errors.ts';
 import type { DataDir } from './data-dir.ts';
 import { readState } from './state.ts';
 
-/** How to reach the broker as the operator. */
+/** How to reach the broker, and as whom. */
 export type NatsAccess = Omit<ConnectNatsOptions, 'name'>;
+
+/** As a user of the broker at an address, or several with commas; its answers go where only it may listen. */
+export function accessOf(url: string, credentials: NatsCredentials): NatsAccess {
+  return { servers: url.split(','), credentials, inboxPrefix: inboxPrefixOf(credentials.user) };
+}
 
 /**
  * The broker of `NATS_URL`, with `NATS_USER`, `NATS_PASSWORD` and the files `NATS_TLS_CA`, `NATS_TLS_CERT` and
- * `NATS_TLS_KEY` (each also as `..._FILE`), else that of the running fleet. Throws {@link FleetNotRunningError}.
+ * `NATS_TLS_KEY` (each also as `..._FILE`), else that of the running fleet, as its operator. Throws {@link FleetNotRunningError}.
  */
-export async function findNats(dir: DataDir, env: NodeJS.ProcessEnv = process.env): Promise<NatsAccess> {
+export function findNats(dir: DataDir, env: NodeJS.ProcessEnv = process.env): Promise<NatsAccess> {
+  return findAccess(dir, 'operator', env);
+}
+
+/** The same to make streams and consumers: of the running fleet as its provisioner. */
+export function findNatsToProvision(dir: DataDir, env: NodeJS.ProcessEnv = process.env): Promise<NatsAccess> {
+  return findAccess(dir, 'provisioner', env);
+}
+
+async function findAccess(
+  dir: DataDir,
+  identity: 'operator' | 'provisioner',
+  env: NodeJS.ProcessEnv,
+): Promise<NatsAccess> {
   const url = read(env, 'NATS_URL');
   if (url !== undefined) return accessFrom(url, env);
   const state = await readState(dir);
   if (state === undefined) throw new FleetNotRunningError(dir.path);
-  return { servers: state.nats.url.split(',') };
+  return accessOf(state.nats.url, state.credentials[identity]);
 }
 
 function accessFrom(url: string, env: NodeJS.ProcessEnv): NatsAccess {
@@ -32,7 +55,10 @@ function accessFrom(url: string, env: NodeJS.ProcessEnv): NatsAccess {
   };
   return {
     servers: url.split(',').map((each) => each.trim()),
-    ...(user !== undefined && { credentials: { user, password: password ?? '' } }),
+    ...(user !== undefined && {
+      credentials: { user, password: password ?? '' },
+      inboxPrefix: inboxPrefixOf(user),
+    }),
     ...(Object.keys(tls).length > 0 && { tls }),
   };
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { dataDirAt, emptyDataDir, openDataDir, Secrets, type DataDir } from './data-dir.ts';
 import { acquireLock, runningFleet } from './lock.ts';
-import { databaseVariable, findDatabases } from './migrations.ts';
+import { databaseVariable, findDatabases, findMigrationTargets } from './migrations.ts';
 import { findNats } from './nats-access.ts';
 
 const folders: string[] = [];
@@ -85,6 +85,19 @@ describe('where a deployment keeps things', () => {
     const services = [service('orders'), service('gateway', false)];
     const env = { ORDERS_DATABASE_URL: 'postgres://there' };
     expect(await findDatabases(services, freshDir(), env)).toEqual({ orders: 'postgres://there' });
+    expect(await findMigrationTargets(services, freshDir(), env)).toEqual({
+      orders: { url: 'postgres://there' },
+    });
+    const migrators = { ORDERS_MIGRATOR_DATABASE_URL: 'postgres://owner@there' };
+    expect(await findMigrationTargets(services, freshDir(), migrators)).toEqual({
+      orders: { url: 'postgres://owner@there', applicationRole: 'orders' },
+    });
+    expect(
+      await findMigrationTargets(services, freshDir(), {
+        ...migrators,
+        ORDERS_DATABASE_URL: 'postgres://user@there',
+      }),
+    ).toEqual({ orders: { url: 'postgres://owner@there', applicationRole: 'user' } });
     await expect(findDatabases([service('orders'), service('payments')], freshDir(), {})).rejects.toThrow(
       /ORDERS_DATABASE_URL, PAYMENTS_DATABASE_URL/,
     );
@@ -104,6 +117,7 @@ describe('where a deployment keeps things', () => {
     expect(await findNats(dir, env)).toEqual({
       servers: ['nats://a:1', 'nats://b:2'],
       credentials: { user: 'ops', password: 'secret' },
+      inboxPrefix: '_INBOX_ops',
       tls: { caFile: '/ca.pem' },
     });
     await expect(findNats(dir, {})).rejects.toThrow(/No fleet runs on/);

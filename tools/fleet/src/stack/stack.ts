@@ -1,17 +1,22 @@
 import { join } from 'node:path';
 import {
+  databaseUrl,
   locateNatsServer,
   startNats,
   startPostgres,
   type EmbeddedNats,
   type EmbeddedPostgres,
+  type NatsUser,
 } from '@flotilla/embedded';
 import type { TopologyOptions } from '@flotilla/messaging';
 import type { PortPlan } from '../ports.ts';
 import type { Service } from '../services.ts';
 import { Secrets, type DataDir } from './data-dir.ts';
-import { migrateServices } from './migrations.ts';
+import { natsIdentities, type NatsIdentities } from './identities.ts';
+import { migrateServices, migratorRole, type MigrationTarget } from './migrations.ts';
+import { accessOf } from './nats-access.ts';
 import { provisionFleet } from './provisioning.ts';
+import type { FleetCredentials } from './state.ts';
 
 /** The broker of a fleet: one server, or a cluster of them. */
 export interface BrokerServers {
@@ -33,20 +38,28 @@ export type BrokerFactory = (place: {
   readonly httpPort: number;
   readonly storeDir: string;
   readonly logFile: string;
+  /** Who may log in. */
+  readonly users: readonly NatsUser[];
 }) => Promise<BrokerServers>;
 
 export interface StackOptions {
   /** Default: one embedded server. */
   readonly broker?: BrokerFactory;
   readonly topology?: TopologyOptions;
+  /** NATS users beside those of the fleet: for a program that plays a part in it. Default: none. */
+  readonly users?: readonly NatsUser[];
 }
 
 /** What the services of a fleet need to run: the two servers, databases with their schema, streams. */
 export interface Stack {
   readonly nats: BrokerServers;
   readonly postgres: EmbeddedPostgres;
-  /** URL of each service's database. */
+  /** URL of each service's database, for the role that the service runs with. */
   readonly databases: Readonly<Record<string, string>>;
+  /** How each is migrated: for the role that owns the schema. */
+  readonly migrators: Readonly<Record<string, MigrationTarget>>;
+  /** Who may log in to NATS. */
+  readonly identities: NatsIdentities;
   readonly secrets: Secrets;
   stop(): Promise<void>;
   /** Ends the servers as a crash would; they recover at the next start. */
@@ -59,9 +72,10 @@ export async function startStack(
   ports: PortPlan,
   services: readonly Service[],
   onProgress: (message: string) => void,
-  { broker = oneServer, topology = {} }: StackOptions = {},
+  { broker = oneServer, topology = {}, users = [] }: StackOptions = {},
 ): Promise<Stack> {
   const secrets = await Secrets.open(dir);
+  const identities = await natsIdentities(services, secrets);
   const started: { stop(): Promise<void> }[] = [];
   const keep = <T extends { stop(): Promise<void> }>(server: T): T => {
     started.push(server);
@@ -76,15 +90,16 @@ export async function startStack(
         httpPort: ports.natsMonitoring,
         storeDir: dir.nats,
         logFile: join(dir.logs, 'nats.log'),
+        users: [...identities.users, ...users],
       }),
     );
     onProgress(`NATS ${binary.version} listens on ${nats.url.replaceAll('nats://', '')}`);
-    const report = await provisionFleet({ servers: nats.url.split(',') }, services, topology);
+    const report = await provisionFleet(accessOf(nats.url, identities.provisioner), services, topology);
     const changes = report.created.length + report.updated.length;
     onProgress(`Streams and consumers: ${changes} made or changed, ${report.unchanged.length} as they were`);
     return nats;
   };
-  const postgresReady = async (): Promise<[EmbeddedPostgres, Record<string, string>]> => {
+  const postgresReady = async (): Promise<[EmbeddedPostgres, Databases]> => {
     const postgres = keep(
       await startPostgres({
         dataDir: dir.postgres,
@@ -96,7 +111,7 @@ export async function startStack(
     onProgress(`Postgres ${postgres.version} listens on 127.0.0.1:${postgres.port}`);
     const withDatabase = services.filter(({ manifest }) => manifest.database);
     const databases = await ensureDatabases(postgres, withDatabase, secrets);
-    const applied = await migrateServices(withDatabase, databases);
+    const applied = await migrateServices(withDatabase, databases.migrators);
     const count = applied.reduce((sum, each) => sum + each.applied.length, 0);
     onProgress(`Databases: ${withDatabase.length}, migrations applied: ${count}`);
     return [postgres, databases];
@@ -111,7 +126,8 @@ export async function startStack(
     return {
       nats,
       postgres,
-      databases,
+      ...databases,
+      identities,
       secrets,
       stop: () => both((server) => server.stop()),
       kill: () => both((server) => server.kill()),
@@ -139,17 +155,30 @@ const oneServer: BrokerFactory = async (place) => {
   };
 };
 
-/** One database and role per service, both named like it. */
+/** What the `fleet` commands log in with. */
+export function credentialsOf({ migrators, identities }: Stack): FleetCredentials {
+  const { operator, provisioner, auditor } = identities;
+  return { migrators, operator, provisioner, auditor };
+}
+
+type Databases = Pick<Stack, 'databases' | 'migrators'>;
+
+/** One database and two roles per service: its own, named like it, and the one that owns the schema. */
 async function ensureDatabases(
   postgres: EmbeddedPostgres,
   services: readonly Service[],
   secrets: Secrets,
-): Promise<Record<string, string>> {
-  const passwords = await secrets.get(...services.map(({ name }) => `postgres.${name}`));
+): Promise<Databases> {
+  const roles = services.flatMap(({ name }) => [name, migratorRole(name)]);
+  const passwords = await secrets.get(...roles.map((role) => `postgres.${role}`));
+  const passwordOf = (role: string): string => passwords[`postgres.${role}`] ?? '';
   const databases: Record<string, string> = {};
+  const migrators: Record<string, MigrationTarget> = {};
   for (const { name } of services) {
-    const password = passwords[`postgres.${name}`] ?? '';
-    databases[name] = await postgres.ensureDatabase({ name, role: name, password });
+    const migrator = { role: migratorRole(name), password: passwordOf(migratorRole(name)) };
+    const own = { name, role: name, password: passwordOf(name) };
+    databases[name] = await postgres.ensureDatabase({ ...own, migrator });
+    migrators[name] = { url: databaseUrl(postgres.adminUrl, { name, ...migrator }), applicationRole: name };
   }
-  return databases;
+  return { databases, migrators };
 }

@@ -1,8 +1,10 @@
 import { readFile, rm } from 'node:fs/promises';
 import { errorCode } from '@flotilla/kernel';
+import type { NatsCredentials } from '@flotilla/messaging';
 import { FleetNotRunningError } from '../fleet.errors.ts';
 import { writePrivate, type DataDir } from './data-dir.ts';
 import { runningFleet } from './lock.ts';
+import type { MigrationTarget } from './migrations.ts';
 
 export type InstanceStatus =
   'starting' | 'ready' | 'waiting to restart' | 'crash loop' | 'stopping' | 'stopped';
@@ -16,6 +18,18 @@ export interface InstanceState {
   readonly restarts: number;
 }
 
+/** How the `fleet` commands log in to the servers of a running fleet. */
+export interface FleetCredentials {
+  /** How the databases are migrated. */
+  readonly migrators: Readonly<Record<string, MigrationTarget>>;
+  /** The NATS user that helps sagas, replays dead letters, changes settings, looks at queues. */
+  readonly operator: NatsCredentials;
+  /** The NATS user that makes streams and consumers. */
+  readonly provisioner: NatsCredentials;
+  /** The NATS user that may read everything and change nothing. */
+  readonly auditor: NatsCredentials;
+}
+
 /** What a running fleet says of itself in `state.json`. Holds passwords: the file is private. */
 export interface FleetState {
   readonly pid: number;
@@ -26,6 +40,8 @@ export interface FleetState {
   readonly postgres: { readonly port: number; readonly version: string; readonly pid: number };
   /** URL of each service's database, with its role and password. */
   readonly databases: Readonly<Record<string, string>>;
+  /** Of the identities that are not a service's. */
+  readonly credentials: FleetCredentials;
   /** Where the public API is, when a gateway runs. */
   readonly gatewayUrl?: string;
   readonly instances: readonly InstanceState[];

@@ -6,8 +6,6 @@ import { inTransaction, type Query } from './transaction.ts';
 
 /** Where a view is built beside the live one: the same tables under the same names. */
 export const SHADOW_SCHEMA = 'rebuild';
-/** Where the tables of the view before go in the moment of the swap, to be dropped. */
-const RETIRED_SCHEMA = 'rebuild_retired';
 
 /** A row that the live view and the shadow do not have alike. */
 export interface Difference {
@@ -45,36 +43,11 @@ export class Shadow {
 
   /** Makes empty tables like the live ones, with the same indexes and constraints; what was there is dropped. */
   create(): Promise<void> {
-    return inTransaction(this.#dataSource, async (query) => {
-      await query(`CREATE SCHEMA IF NOT EXISTS ${SHADOW_SCHEMA}`);
-      for (const { name } of this.#projection.tables) {
-        const shadow = `${SHADOW_SCHEMA}.${name}`;
-        await query(`DROP TABLE IF EXISTS ${shadow}`);
-        await query(`CREATE TABLE ${shadow} (LIKE public.${name} INCLUDING ALL EXCLUDING INDEXES)`);
-        const constraints = await query<{ name: string; definition: string }>(
-          `SELECT conname AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint
-           WHERE conrelid = $1::regclass AND contype IN ('p', 'u', 'x')`,
-          [`public.${name}`],
-        );
-        for (const constraint of constraints)
-          await query(`ALTER TABLE ${shadow} ADD CONSTRAINT "${constraint.name}" ${constraint.definition}`);
-        const indexes = await query<{ definition: string }>(
-          `SELECT pg_get_indexdef(i.indexrelid) AS definition FROM pg_index i
-           WHERE i.indrelid = $1::regclass
-             AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)`,
-          [`public.${name}`],
-        );
-        for (const { definition } of indexes)
-          await query(definition.replace(` ON public.${name} `, ` ON ${shadow} `));
-      }
-    });
+    return this.#forEachTable('flotilla_create_shadow');
   }
 
   drop(): Promise<void> {
-    return inTransaction(this.#dataSource, async (query) => {
-      for (const { name } of this.#projection.tables)
-        await query(`DROP TABLE IF EXISTS ${SHADOW_SCHEMA}.${name}`);
-    });
+    return this.#forEachTable('flotilla_drop_shadow');
   }
 
   async exists(): Promise<boolean> {
@@ -195,24 +168,21 @@ export class Shadow {
     finish: (query: Query) => Promise<void>,
   ): Promise<void> {
     const { tables } = this.#projection;
-    // So that the planner knows the new tables from their first moment.
-    await inTransaction(this.#dataSource, async (query) => {
-      for (const { name } of tables) await query(`ANALYZE ${SHADOW_SCHEMA}.${name}`);
-    });
+    await this.#forEachTable('flotilla_analyze_shadow');
     await inTransaction(this.#dataSource, async (query) => {
       await query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
       for (const { name } of tables) await query(`LOCK TABLE public.${name} IN SHARE ROW EXCLUSIVE MODE`);
       await catchUp(query);
-      await query(`CREATE SCHEMA IF NOT EXISTS ${RETIRED_SCHEMA}`);
-      for (const { name } of tables) {
-        await query(`DROP TABLE IF EXISTS ${RETIRED_SCHEMA}.${name}`);
-        await query(`ALTER TABLE public.${name} SET SCHEMA ${RETIRED_SCHEMA}`);
-        await query(`ALTER TABLE ${SHADOW_SCHEMA}.${name} SET SCHEMA public`);
-      }
+      for (const { name } of tables) await query('SELECT flotilla_swap_shadow($1)', [name]);
       await finish(query);
     });
-    await inTransaction(this.#dataSource, async (query) => {
-      for (const { name } of tables) await query(`DROP TABLE IF EXISTS ${RETIRED_SCHEMA}.${name}`);
+    await this.#forEachTable('flotilla_drop_retired');
+  }
+
+  /** Calls one of the database's functions, which do with their owner's rights what the service's role may not. */
+  #forEachTable(call: string): Promise<void> {
+    return inTransaction(this.#dataSource, async (query) => {
+      for (const { name } of this.#projection.tables) await query(`SELECT ${call}($1)`, [name]);
     });
   }
 
