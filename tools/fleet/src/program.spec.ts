@@ -20,6 +20,7 @@ describe('the fleet command', () => {
           'import',
           'logs',
           'migrate',
+          'operator',
           'provision',
           'repair',
           'saga',

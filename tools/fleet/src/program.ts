@@ -8,6 +8,7 @@ import { addDown } from './commands/down.ts';
 import { addImport } from './commands/import.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMigrate } from './commands/migrate.ts';
+import { addOperator } from './commands/operator.ts';
 import { addProvision } from './commands/provision.ts';
 import { addRepair } from './commands/repair.ts';
 import { addSaga } from './commands/saga.ts';
@@ -27,7 +28,7 @@ export function buildProgram(context: CommandContext): Command {
     .exitOverride();
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
-    ...[addImport, addVerify, addSaga, addDlq, addRepair, addTracking, addConfig, addSchedule],
+    ...[addImport, addVerify, addSaga, addDlq, addRepair, addTracking, addConfig, addSchedule, addOperator],
     ...[addAuth, addMigrate, addProvision, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);

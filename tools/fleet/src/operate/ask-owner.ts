@@ -38,7 +38,7 @@ export interface OperatorRequest {
 export async function withOperator<T>(access: NatsAccess, work: (ask: AskOwner) => Promise<T>): Promise<T> {
   return connected(access, (connection) =>
     work((service, order) =>
-      ask(connection, service, {
+      askOver(connection, service, {
         subject: `ops.${service}.saga`,
         type: `ops.saga.${order.action}`,
         about: order.id,
@@ -51,16 +51,7 @@ export async function withOperator<T>(access: NatsAccess, work: (ask: AskOwner) 
 
 /** Asks a service as the operator; returns its answer. Throws {@link OperationFailedError}. */
 export function askService(access: NatsAccess, service: string, request: OperatorRequest): Promise<unknown> {
-  return connected(access, (connection) => ask(connection, service, request));
-}
-
-/** The same over a connection that is there already. */
-export function askOver(
-  connection: NatsConnection,
-  service: string,
-  request: OperatorRequest,
-): Promise<unknown> {
-  return ask(connection, service, request);
+  return connected(access, (connection) => askOver(connection, service, request));
 }
 
 async function connected<T>(
@@ -75,23 +66,14 @@ async function connected<T>(
   }
 }
 
-async function ask(
+/** As {@link askService}, over a connection that is there. */
+export async function askOver(
   connection: NatsConnection,
   service: string,
   { subject, type, about, what, body: order }: OperatorRequest,
 ): Promise<unknown> {
   try {
-    const id = newId();
-    const headers = natsHeaders();
-    const envelope = encodeEnvelope({
-      id,
-      type,
-      source: 'fleet',
-      time: new Date().toISOString(),
-      subject: about,
-      correlationId: id,
-    });
-    for (const [name, value] of Object.entries(envelope)) headers.set(name, value);
+    const headers = headersOf(type, about);
     const reply = await connection.request(subject, JSON.stringify(order), {
       headers,
       timeout: ANSWER_WITHIN_MS,
@@ -115,4 +97,46 @@ async function ask(
     }
     throw error;
   }
+}
+
+/** How long it is waited for one more process to answer. */
+const NEXT_ANSWER_MS = 400;
+const ALL_ANSWERS_MS = 3_000;
+
+/** Asks all processes of a service, each of which answers for itself; none for a service that does not run. */
+export async function askEach(
+  connection: NatsConnection,
+  { subject, type, about, body }: Omit<OperatorRequest, 'what'>,
+): Promise<unknown[]> {
+  const answers: unknown[] = [];
+  try {
+    const replies = await connection.requestMany(subject, JSON.stringify(body), {
+      headers: headersOf(type, about),
+      strategy: 'stall',
+      stall: NEXT_ANSWER_MS,
+      maxWait: ALL_ANSWERS_MS,
+    });
+    for await (const reply of replies) {
+      if (reply.headers?.code === 503) break;
+      if (reply.headers?.get(envelopeHeader.outcome) === 'ok') answers.push(reply.json());
+    }
+  } catch (error) {
+    if (!(error instanceof errors.RequestError && error.isNoResponders())) throw error;
+  }
+  return answers;
+}
+
+function headersOf(type: string, about: string): ReturnType<typeof natsHeaders> {
+  const id = newId();
+  const headers = natsHeaders();
+  const envelope = encodeEnvelope({
+    id,
+    type,
+    source: 'fleet',
+    time: new Date().toISOString(),
+    subject: about,
+    correlationId: id,
+  });
+  for (const [name, value] of Object.entries(envelope)) headers.set(name, value);
+  return headers;
 }
