@@ -126,6 +126,10 @@ describe('the permissions of a service', () => {
     const refused = { code: 'PUBLISH_REFUSED', reason: 'the user may not publish there' };
     await expect(control.publish(launched('ariane'))).rejects.toMatchObject(refused);
     await expect(pad.request(launchRequest('ariane'), { timeoutMs: 10_000 })).rejects.toMatchObject(refused);
+    // What it sends as a durable command it may ask for as a request, and nothing else.
+    await control.request(launchRequest('ariane'), { timeoutMs: 10_000 });
+    const another = { ...launchRequest('ariane'), subject: 'rpc.pad.Land.v1' };
+    await expect(control.request(another, { timeoutMs: 10_000 })).rejects.toMatchObject(refused);
     await expect(pad.publish({ ...launch('ariane'), subject: 'dlq.control.x' })).rejects.toMatchObject(
       refused,
     );
