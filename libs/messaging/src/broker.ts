@@ -197,6 +197,13 @@ export interface Broker {
   publish(message: OutgoingMessage): Promise<PublishReceipt>;
 
   /**
+   * Stores messages of one stream, of different keys, all or none of them, at the price of one flush. Throws
+   * `BatchRefusedError` when the stream does not take them together (it has one of them already, for example), and as
+   * {@link publish} does: then they are published one by one. Absent: the broker knows no batches.
+   */
+  publishBatch?(messages: readonly OutgoingMessage[]): Promise<PublishReceipt[]>;
+
+  /**
    * Sends a request and waits for its answer, whatever its outcome. Throws `NoRespondersError` at once when nobody
    * serves the subject, `RequestTimeoutError`, `RequestAbortedError` or `BrokerUnavailableError`.
    */

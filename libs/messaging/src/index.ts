@@ -105,6 +105,7 @@ export { stderrLog, type MessagingLog } from './messaging-log.ts';
 
 // errors
 export {
+  BatchRefusedError,
   BrokerUnavailableError,
   ConfigConflictError,
   DeadLetterNotFoundError,

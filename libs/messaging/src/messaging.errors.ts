@@ -50,6 +50,13 @@ export class PublishRefusedError extends FlotillaError {
   }
 }
 
+/** Thrown when a stream does not take messages together; one by one it may. Code `BATCH_REFUSED`. */
+export class BatchRefusedError extends FlotillaError {
+  constructor(subject: string, size: number, reason: string) {
+    super('BATCH_REFUSED', `The stream of ${subject} refuses a batch of ${size} messages: ${reason}`);
+  }
+}
+
 /** Thrown when a message does not fit the server's limit, less the room that its dead letter would need. */
 export class MessageTooLargeError extends FlotillaError {
   readonly subject: string;

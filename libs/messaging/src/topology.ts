@@ -289,6 +289,9 @@ function consumerSpec(
   };
 }
 
+/** What an outbox has many of at once costs one flush; see ADR 0042. */
+const BATCHES: Partial<StreamConfig> = { allow_atomic: true };
+
 function baseSpec(
   name: string,
   subject: string,
@@ -319,6 +322,7 @@ function queueSpec(name: string, subject: string, description: string, options: 
     name,
     config: {
       ...baseSpec(name, subject, description, options),
+      ...BATCHES,
       retention: RetentionPolicy.Limits,
       // Full means refused: the sender's outbox keeps it and tries again.
       discard: DiscardPolicy.New,
@@ -349,6 +353,7 @@ function eventsSpec(
     name,
     config: {
       ...baseSpec(name, subject, description, options),
+      ...BATCHES,
       retention: RetentionPolicy.Limits,
       discard: DiscardPolicy.Old,
       max_age: nanos(options.eventMaxAgeMs ?? 30 * DAY_MS),

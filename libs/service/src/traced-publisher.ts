@@ -13,13 +13,28 @@ import { SpanKind } from '@opentelemetry/api';
  * later in another process: both stand in the message's own headers.
  */
 export class TracedPublisher implements OutboxPublisher {
+  readonly publishBatch?: NonNullable<OutboxPublisher['publishBatch']>;
   readonly #publisher: OutboxPublisher;
 
   constructor(publisher: OutboxPublisher) {
     this.#publisher = publisher;
+    const batch = publisher.publishBatch?.bind(publisher);
+    if (batch === undefined) return;
+    this.publishBatch = (messages) => {
+      const stored = batch(messages);
+      return Promise.all(
+        messages.map((message, index) =>
+          this.#traced(message, async () => (await stored)[index] as PublishReceipt),
+        ),
+      );
+    };
   }
 
   publish(message: OutgoingMessage): Promise<PublishReceipt | HandoverReceipt> {
+    return this.#traced(message, () => this.#publisher.publish(message));
+  }
+
+  #traced<T>(message: OutgoingMessage, publish: () => Promise<T>): Promise<T> {
     const { headers, subject } = message;
     const type = headers[envelopeHeader.type] ?? subject;
     const messageId = headers[envelopeHeader.id] ?? message.id;
@@ -43,7 +58,7 @@ export class TracedPublisher implements OutboxPublisher {
             ...(correlationId !== undefined && { correlationId }),
           }),
       },
-      () => this.#publisher.publish(message),
+      publish,
     );
   }
 }

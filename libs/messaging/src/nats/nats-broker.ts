@@ -26,6 +26,7 @@ import { DEAD_LETTER_HEADROOM_BYTES, deadLetterHeader, type DeadLetterMessage } 
 import { DeliveryRunner } from '../delivery-runner.ts';
 import { decodeMessage } from '../message.ts';
 import {
+  BatchRefusedError,
   BrokerUnavailableError,
   MessageTooLargeError,
   NoRespondersError,
@@ -147,6 +148,42 @@ export class NatsBroker implements Broker {
       body,
       DEAD_LETTER_HEADROOM_BYTES,
     );
+  }
+
+  /** One stream stores them in one piece, with consecutive sequences. */
+  publishBatch(messages: readonly OutgoingMessage[]): Promise<PublishReceipt[]> {
+    const subject = messages[0]?.subject ?? '';
+    const batch = newId();
+    // What is thrown in here rejects.
+    return new Promise((resolve, reject) => {
+      this.#assertConnected('Publishing to', subject);
+      const encoded = messages.map((message, index) => {
+        const body = Buffer.from(message.body);
+        const headers: Record<string, string> = {
+          ...message.headers,
+          'Nats-Msg-Id': message.id,
+          'Nats-Batch-Id': batch,
+          'Nats-Batch-Sequence': String(index + 1),
+        };
+        if (index === messages.length - 1) headers['Nats-Batch-Commit'] = '1';
+        this.#assertSize(message.subject, headers, body, DEAD_LETTER_HEADROOM_BYTES);
+        return { subject: message.subject, body, headers: toNatsHeaders(headers) };
+      });
+      const reply = this.#replies.expect(
+        subject,
+        this.#publishTimeoutMs,
+        (answer) => resolveWith(() => readBatchReceipt(subject, messages.length, answer), resolve, reject),
+        reject,
+        () => new PublishTimeoutError(subject, this.#publishTimeoutMs),
+      );
+      for (const [index, each] of encoded.entries()) {
+        const last = index === encoded.length - 1;
+        this.#send(each.subject, each.body, each.headers, last ? reply : undefined, (error) => {
+          this.#replies.cancel(reply);
+          reject(error);
+        });
+      }
+    });
   }
 
   request(message: OutgoingMessage, options: RequestOptions): Promise<IncomingMessage> {
@@ -535,13 +572,13 @@ export class NatsBroker implements Broker {
     subject: string,
     body: Uint8Array,
     headers: ReturnType<typeof toNatsHeaders>,
-    reply: string,
+    reply: string | undefined,
     reject: (error: Error) => void,
   ): void {
     try {
-      this.connection.publish(subject, body, { headers, reply });
+      this.connection.publish(subject, body, reply === undefined ? { headers } : { headers, reply });
     } catch (error) {
-      this.#replies.cancel(reply);
+      if (reply !== undefined) this.#replies.cancel(reply);
       reject(new BrokerUnavailableError(`Sending to ${subject}`, errorMessage(error), error));
     }
   }
@@ -695,6 +732,26 @@ export class NatsBroker implements Broker {
 }
 
 const none = new Uint8Array();
+
+/** https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md: the last sequence, and how many. */
+function readBatchReceipt(subject: string, size: number, answer: Msg): PublishReceipt[] {
+  if (isNoResponders(answer)) throw new NoStreamError(subject);
+  const { stream, seq, count, error } = JSON.parse(answer.string()) as {
+    stream?: string;
+    seq?: number;
+    count?: number;
+    error?: { code: number; err_code?: number; description?: string };
+  };
+  if (error !== undefined || stream === undefined || seq === undefined || count !== size) {
+    const reason = `${error?.description ?? answer.string().slice(0, 200)} (${error?.err_code ?? error?.code ?? 'no error'})`;
+    throw new BatchRefusedError(subject, size, reason);
+  }
+  return Array.from({ length: size }, (_, index) => ({
+    stream,
+    sequence: seq - size + 1 + index,
+    duplicate: false,
+  }));
+}
 
 function withMessage(delivery: Delivery, message: IncomingMessage): Delivery {
   const { attempt, stream, sequence, pending } = delivery;

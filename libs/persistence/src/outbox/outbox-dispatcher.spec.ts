@@ -144,3 +144,118 @@ describe('OutboxDispatcher', () => {
     await empty;
   });
 });
+
+describe('batches', () => {
+  const event = (key: string, more: Partial<OutgoingMessage> = {}): OutboxRow => {
+    const each = row(key);
+    return { ...each, message: { ...each.message, subject: `evt.a.Done.v1.3.${key}`, ...more } };
+  };
+  const events = (count: number): OutboxRow[] => Array.from({ length: count }, (_, at) => event(`k${at}`));
+  const idsOf = (some: readonly OutboxRow[]): string[] => some.map(({ message }) => message.id);
+
+  function batching(limits: OutboxLimits = {}) {
+    const parts = setUp(limits);
+    const batches: string[][] = [];
+    const held: PromiseWithResolvers<void>[] = [];
+    const state = { hold: false, fail: undefined as Error | undefined };
+    parts.dispatcher.start({
+      publish: async (message) => {
+        await Promise.resolve();
+        parts.published.push(message.id);
+        return { stream: 'S', sequence: 1, duplicate: false };
+      },
+      publishBatch: async (messages) => {
+        batches.push(messages.map(({ id }) => id));
+        if (state.hold) {
+          const each = Promise.withResolvers<void>();
+          held.push(each);
+          await each.promise;
+        }
+        if (state.fail !== undefined) throw state.fail;
+        return messages.map((_, index) => ({ stream: 'S', sequence: index + 1, duplicate: false }));
+      },
+    });
+    return { ...parts, batches, held, state };
+  }
+
+  it('are made of what is ready for one stream at the same time, when it is enough', async () => {
+    const { dispatcher, published, batches, marked } = batching();
+    const [few, many] = [events(23), events(30).map(({ message: { key } }) => event(`other ${key}`))];
+    dispatcher.accept(few);
+    await settled();
+    expect(batches).toEqual([]);
+    expect(published).toEqual(idsOf(few));
+    dispatcher.accept(many);
+    await settled();
+    expect(batches).toEqual([idsOf(many)]);
+    expect(marked).toHaveLength(53);
+    expect(dispatcher.buffered).toBe(0);
+  });
+
+  it('hold one message of each key, and none that is large, handed over or was tried before', async () => {
+    const { dispatcher, published, batches } = batching();
+    const heads = events(24);
+    const second = event('k0');
+    const large = event('large', { body: 'x'.repeat(20_000) });
+    const given = event('given', { handover: true });
+    dispatcher.accept([...heads, second, large, given]);
+    await settled();
+    expect(batches).toEqual([idsOf(heads)]);
+    expect(new Set(published)).toEqual(new Set(idsOf([second, large, given])));
+  });
+
+  it('go out one at a time for a stream; what becomes ready meanwhile makes the next, up to the room there is', async () => {
+    const { dispatcher, published, batches, held, state } = batching({ maxInFlight: 100 });
+    state.hold = true;
+    const [first, next] = [events(40), events(70).map(({ message: { key } }) => event(`next ${key}`))];
+    dispatcher.accept(first);
+    dispatcher.accept(next);
+    const elsewhere = { ...row('e'), message: { ...row('e').message, subject: 'reply.b.3.e' } };
+    dispatcher.accept([elsewhere]);
+    await settled();
+    expect(batches).toEqual([idsOf(first)]);
+    expect(published).toEqual([elsewhere.message.id]);
+    held[0]?.resolve();
+    await settled();
+    expect(batches.slice(1)).toEqual([idsOf(next)]);
+    held[1]?.resolve();
+    await dispatcher.whenEmpty();
+  });
+
+  it('that are refused are published one by one, and those after them for a while', async () => {
+    const { clock, dispatcher, published, batches, state } = batching();
+    state.fail = new FlotillaError('BATCH_REFUSED', 'no');
+    const [refused, later] = [events(30), events(30).map(({ message: { key } }) => event(`later ${key}`))];
+    dispatcher.accept(refused);
+    await settled();
+    expect(batches).toHaveLength(1);
+    expect(published).toEqual(idsOf(refused));
+    state.fail = undefined;
+    dispatcher.accept(later);
+    await settled();
+    expect(batches).toHaveLength(1);
+    expect(published).toHaveLength(60);
+    await clock.advance(5_000);
+    dispatcher.accept(events(30));
+    await settled();
+    expect(batches).toHaveLength(2);
+  });
+
+  it('are not made of what a relay has read: the broker may have some of it', async () => {
+    const { dispatcher, published, batches } = batching();
+    await dispatcher.adopt(events(30));
+    expect(batches).toEqual([]);
+    expect(published).toHaveLength(30);
+  });
+
+  it('that end after the close change nothing any more', async () => {
+    const { dispatcher, marked, held, state } = batching();
+    state.hold = true;
+    dispatcher.accept(events(24));
+    await settled();
+    expect(dispatcher.close()).toHaveLength(24);
+    held[0]?.resolve();
+    await settled();
+    expect(marked).toEqual([]);
+  });
+});

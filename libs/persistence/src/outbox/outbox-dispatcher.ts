@@ -11,7 +11,12 @@ import type { PersistenceMetrics } from '../metrics.ts';
 import { retryAdvice } from '../persistence.errors.ts';
 import type { OutboxMarks } from './outbox-marks.ts';
 import type { OutboxLimits } from './outbox.options.ts';
-import type { OutboxPublisher, OutgoingMessage } from './outgoing-message.ts';
+import type {
+  HandoverReceipt,
+  OutboxPublisher,
+  OutgoingMessage,
+  PublishReceipt,
+} from './outgoing-message.ts';
 import type { OutboxRow } from './outbox-row.ts';
 
 export interface OutboxDispatcherOptions {
@@ -34,26 +39,46 @@ interface Entry {
   attempts: number;
 }
 
+/** So many to one stream that are ready at the same time are stored together: fewer cost the broker more than one by one. */
+const BATCH_FROM = 24;
+const BATCH_TO = 128;
+/** In characters: a batch is held in the broker's memory and read by it in one piece. */
+const BATCH_BODY_MAX = 16_384;
+/** How long a stream that has refused a batch gets single messages. */
+const BATCH_REST_MS = 5_000;
+
 /**
  * The messages of one key to one stream, in order; the first is being published, or rests until it is tried again.
  * Order between streams is nothing that anybody could see.
  */
 interface Chain {
   readonly name: string;
+  readonly line: Line;
   readonly entries: Entry[];
   dueMs: number;
 }
 
+/** What goes to one stream. */
+interface Line {
+  readonly stream: string;
+  ready: Chain[];
+  /** A batch is on its way: what becomes ready meanwhile makes the next one. */
+  batching: boolean;
+  singlyUntilMs: number;
+}
+
 /**
- * Publishes committed messages from memory: in order and one at a time per key and stream, many at once, each message until
- * the broker has it. Memory is bounded; what does not fit is left to the relay, which reads it from the table.
+ * Publishes committed messages from memory: in order and one at a time per key and stream, many at once, in batches
+ * where there are enough for one, each message until the broker has it. Memory is bounded; what does not fit is left to the relay, which reads it from the table.
  */
 export class OutboxDispatcher {
   readonly #options: OutboxDispatcherOptions;
   readonly #chains = new Map<string, Chain>();
   /** What is in memory or waits for its mark, by position. */
   readonly #held = new Set<string>();
-  #ready: Chain[] = [];
+  readonly #lines: Line[] = [];
+  /** The line that comes first the next time: none waits for the others to be empty. */
+  #turn = 0;
   readonly #resting = new Set<Chain>();
   #timer: TimerHandle | undefined;
   #publisher: OutboxPublisher | undefined;
@@ -142,7 +167,7 @@ export class OutboxDispatcher {
     this.#publisher = undefined;
     const entries = [...this.#chains.values()].flatMap((chain) => chain.entries);
     this.#chains.clear();
-    this.#ready = [];
+    for (const line of this.#lines) line.ready = [];
     this.#resting.clear();
     this.#buffered = 0;
     for (const entry of entries) entry.done();
@@ -155,7 +180,8 @@ export class OutboxDispatcher {
   }
 
   #add(row: OutboxRow, relayed: boolean, done: () => void): void {
-    const name = chainName(row.message);
+    const stream = streamOf(row.message);
+    const name = `${stream} ${row.message.key}`;
     const entry: Entry = { row, sinceMs: this.#options.clock.monotonicMs(), relayed, done, attempts: 0 };
     this.#held.add(row.position);
     this.#buffered += 1;
@@ -164,21 +190,79 @@ export class OutboxDispatcher {
       chain.entries.push(entry);
       return;
     }
-    const fresh: Chain = { name, entries: [entry], dueMs: 0 };
+    const line = this.#lineOf(stream);
+    const fresh: Chain = { name, line, entries: [entry], dueMs: 0 };
     this.#chains.set(name, fresh);
-    this.#ready.push(fresh);
+    line.ready.push(fresh);
+  }
+
+  /** There are as many as the service writes to streams: a handful. */
+  #lineOf(stream: string): Line {
+    let line = this.#lines.find((each) => each.stream === stream);
+    if (line === undefined) {
+      line = { stream, ready: [], batching: false, singlyUntilMs: 0 };
+      this.#lines.push(line);
+    }
+    return line;
   }
 
   #pump(): void {
     const publisher = this.#publisher;
     if (publisher === undefined) return;
-    let next = 0;
-    while (this.#inFlight < this.#options.limits.maxInFlight && next < this.#ready.length) {
-      const chain = this.#ready[next] as Chain;
-      next += 1;
-      void this.#publish(publisher, chain);
+    const lines = this.#lines;
+    this.#turn += 1;
+    for (let index = 0; index < lines.length; index += 1) {
+      const line = lines[(this.#turn + index) % lines.length] as Line;
+      if (line.ready.length > 0 && !line.batching) this.#publishFrom(line, publisher);
     }
-    if (next > 0) this.#ready.splice(0, next);
+  }
+
+  #publishFrom(line: Line, publisher: OutboxPublisher): void {
+    const room = this.#options.limits.maxInFlight - this.#inFlight;
+    if (line.ready.length >= BATCH_FROM && room >= BATCH_FROM && publisher.publishBatch !== undefined) {
+      const batch = this.#batchOf(line, Math.min(BATCH_TO, room));
+      if (batch !== undefined) {
+        void this.#publishBatch(publisher, line, batch);
+        return;
+      }
+    }
+    for (const chain of line.ready.splice(0, Math.max(0, room))) void this.#publish(publisher, chain);
+  }
+
+  /** Takes a batch out of what is ready; undefined when there are too few for one. */
+  #batchOf(line: Line, most: number): Chain[] | undefined {
+    if (line.singlyUntilMs > this.#options.clock.monotonicMs()) return undefined;
+    const batch: Chain[] = [];
+    const others: Chain[] = [];
+    for (const chain of line.ready) (batch.length < most && mayBatch(chain) ? batch : others).push(chain);
+    if (batch.length < BATCH_FROM) return undefined;
+    line.ready = others;
+    return batch;
+  }
+
+  async #publishBatch(publisher: OutboxPublisher, line: Line, batch: readonly Chain[]): Promise<void> {
+    const { clock, metrics } = this.#options;
+    line.batching = true;
+    this.#inFlight += batch.length;
+    const entries = batch.map((chain) => chain.entries[0] as Entry);
+    for (const entry of entries) entry.attempts += 1;
+    try {
+      const receipts = await publisher.publishBatch?.(entries.map(({ row }) => row.message));
+      if (receipts?.length !== batch.length) throw new RangeError('A batch has a receipt for each message');
+      if (this.#closed) return;
+      for (const [index, chain] of batch.entries())
+        this.#published(chain, entries[index] as Entry, receipts[index] as PublishReceipt);
+    } catch (error) {
+      if (this.#closed) return;
+      // One by one each of them tells what is wrong with it, if anything is.
+      metrics.publishFailed?.({ code: errorCode(error), refused: false });
+      line.singlyUntilMs = clock.monotonicMs() + BATCH_REST_MS;
+      line.ready.unshift(...batch);
+    } finally {
+      line.batching = false;
+      this.#inFlight -= batch.length;
+    }
+    this.#pump();
   }
 
   async #publish(publisher: OutboxPublisher, chain: Chain): Promise<void> {
@@ -189,15 +273,7 @@ export class OutboxDispatcher {
       const receipt = await publisher.publish(entry.row.message);
       this.#inFlight -= 1;
       if (this.#closed) return;
-      this.#options.metrics.messagePublished?.({
-        ageMs: this.#options.clock.monotonicMs() - entry.sinceMs,
-        relayed: entry.relayed,
-      });
-      this.#options.marks.add(entry.row, receipt, () => {
-        this.#held.delete(entry.row.position);
-        entry.done();
-      });
-      this.#next(chain);
+      this.#published(chain, entry, receipt);
     } catch (error) {
       this.#inFlight -= 1;
       if (this.#closed) return;
@@ -209,10 +285,22 @@ export class OutboxDispatcher {
     this.#pump();
   }
 
+  #published(chain: Chain, entry: Entry, receipt: PublishReceipt | HandoverReceipt): void {
+    this.#options.metrics.messagePublished?.({
+      ageMs: this.#options.clock.monotonicMs() - entry.sinceMs,
+      relayed: entry.relayed,
+    });
+    this.#options.marks.add(entry.row, receipt, () => {
+      this.#held.delete(entry.row.position);
+      entry.done();
+    });
+    this.#next(chain);
+  }
+
   #next(chain: Chain): void {
     chain.entries.shift();
     this.#buffered -= 1;
-    if (chain.entries.length > 0) this.#ready.push(chain);
+    if (chain.entries.length > 0) chain.line.ready.push(chain);
     else this.#chains.delete(chain.name);
     if (this.#buffered === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve();
   }
@@ -268,7 +356,7 @@ export class OutboxDispatcher {
       for (const chain of this.#resting) {
         if (chain.dueMs > nowMs) continue;
         this.#resting.delete(chain);
-        this.#ready.push(chain);
+        chain.line.ready.push(chain);
       }
       this.#pump();
       this.#wakeLater();
@@ -277,7 +365,17 @@ export class OutboxDispatcher {
 }
 
 /** A stream takes all subjects that begin with the same two words, such as `evt.orders`. */
-function chainName({ key, subject }: OutgoingMessage): string {
+function streamOf({ subject }: OutgoingMessage): string {
   const end = subject.indexOf('.', subject.indexOf('.') + 1);
-  return `${end < 0 ? subject : subject.slice(0, end)} ${key}`;
+  return end < 0 ? subject : subject.slice(0, end);
+}
+
+/**
+ * What failed before, or comes from the table, the broker may have already: a batch with such a message is refused. A
+ * large one makes the others wait, and one that is handed over goes into no stream.
+ */
+function mayBatch({ entries: [entry] }: Chain): boolean {
+  if (entry === undefined || entry.relayed || entry.attempts > 0) return false;
+  const { body, handover } = entry.row.message;
+  return handover !== true && body.length <= BATCH_BODY_MAX;
 }

@@ -36,4 +36,9 @@ export interface HandoverReceipt {
  */
 export interface OutboxPublisher {
   publish(message: OutgoingMessage): Promise<PublishReceipt | HandoverReceipt>;
+  /**
+   * Stores messages of one stream and of different keys, all or none of them, or rejects: then they are published one by
+   * one. Absent: all always are.
+   */
+  publishBatch?(messages: readonly OutgoingMessage[]): Promise<readonly PublishReceipt[]>;
 }

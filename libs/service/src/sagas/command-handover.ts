@@ -5,6 +5,8 @@ import type { Broker, IncomingMessage, PublishReceipt } from '@flotilla/messagin
 import type { HandoverReceipt, OutboxPublisher, OutgoingMessage } from '@flotilla/persistence';
 import { Logger } from '@nestjs/common';
 
+type PublishBatch = NonNullable<OutboxPublisher['publishBatch']>;
+
 /** Takes the answer to a command of a saga; resolves once what follows from it is committed. */
 export type TakeReply = (reply: IncomingMessage) => Promise<void>;
 
@@ -34,7 +36,8 @@ const SHORT_REST_MS = 250;
  * published, and whatever goes wrong, it goes into its stream, where the receiver knows it by its id. See ADR 0041.
  */
 export class CommandHandover implements OutboxPublisher {
-  readonly #broker: Pick<Broker, 'publish' | 'request'>;
+  readonly publishBatch?: PublishBatch;
+  readonly #broker: Pick<Broker, 'publish' | 'publishBatch' | 'request'>;
   readonly #clock: Clock;
   readonly #logger = new Logger('Sagas');
   /** Outside of whatever request or unit of work has woken the outbox. */
@@ -43,8 +46,10 @@ export class CommandHandover implements OutboxPublisher {
   #held = 0;
   #take: TakeReply | undefined;
 
-  constructor(broker: Pick<Broker, 'publish' | 'request'>, clock: Clock) {
+  constructor(broker: Pick<Broker, 'publish' | 'publishBatch' | 'request'>, clock: Clock) {
     this.#broker = broker;
+    const batch = broker.publishBatch?.bind(broker);
+    if (batch) this.publishBatch = batch;
     this.#clock = clock;
   }
 
