@@ -33,11 +33,9 @@ describe('the delivery runner', () => {
   let finish: (() => void)[];
   let runner: DeliveryRunner;
 
-  beforeEach(() => {
-    clock = new ManualClock();
-    stalled = 0;
-    finish = [];
-    runner = new DeliveryRunner({
+  const runnerWith = (suspects: Set<object>): DeliveryRunner =>
+    new DeliveryRunner({
+      suspects,
       consumer: 'pad',
       options: resolveConsumeOptions('pad', 'pad', { maxInFlight: 2, stalledAfterMs: 60_000 }),
       handler: () => new Promise((resolve) => finish.push(resolve)),
@@ -46,6 +44,12 @@ describe('the delivery runner', () => {
       metrics: { ...noMessagingMetrics, stalled: () => stalled++ },
       log: silentLog,
     });
+
+  beforeEach(() => {
+    clock = new ManualClock();
+    stalled = 0;
+    finish = [];
+    runner = runnerWith(new Set());
   });
 
   it('tells the broker of everything it holds, running or waiting, but not more often than needed', async () => {
@@ -80,6 +84,60 @@ describe('the delivery runner', () => {
     finish[0]?.();
     await clock.advance(0);
     expect([first.said, second.said]).toEqual([['released'], ['ack', 'released']]);
+  });
+
+  describe('with messages that were in processes which ended', () => {
+    it('has each come again at another time, and then runs one of them at a time', async () => {
+      const [first, second] = [new FakeDelivery(1, 4), new FakeDelivery(2, 5)];
+      runner.receive(first);
+      runner.receive(second);
+      expect([first.said, second.said]).toEqual([
+        ['nak', 'released'],
+        ['nak', 'released'],
+      ]);
+      const [alone, beside] = [new FakeDelivery(1, 5), new FakeDelivery(2, 6)];
+      runner.receive(alone);
+      runner.receive(beside);
+      expect(finish).toHaveLength(1);
+      expect(beside.said).toEqual(['nak', 'released']);
+      finish[0]?.();
+      await clock.advance(0);
+      expect(alone.said).toEqual(['ack', 'released']);
+      runner.receive(new FakeDelivery(2, 7));
+      expect(finish).toHaveLength(2);
+    });
+
+    it('does so for all runners of the process', () => {
+      const suspects = new Set<object>();
+      const [one, other] = [runnerWith(suspects), runnerWith(suspects)];
+      for (const each of [one, other]) each.receive(new FakeDelivery(1, 4));
+      one.receive(new FakeDelivery(1, 5));
+      const beside = new FakeDelivery(1, 5);
+      other.receive(beside);
+      expect(finish).toHaveLength(1);
+      expect(beside.said).toEqual(['nak', 'released']);
+    });
+
+    it('does not for those that were delivered again a few times, nor before the last attempt', () => {
+      for (const delivery of [new FakeDelivery(1, 3), new FakeDelivery(2, 3)]) runner.receive(delivery);
+      expect(finish).toHaveLength(2);
+      const last = new FakeDelivery(3, 6);
+      runner.receive(last);
+      expect(last.said).toEqual([]);
+    });
+
+    it('puts none off for ever', async () => {
+      runner.receive(new FakeDelivery(1, 4));
+      runner.receive(new FakeDelivery(1, 5));
+      for (let attempt = 4; attempt < 24; attempt++) {
+        const put = new FakeDelivery(2, attempt);
+        runner.receive(put);
+        expect(put.said).toEqual(['nak', 'released']);
+      }
+      runner.receive(new FakeDelivery(2, 24));
+      expect(finish).toHaveLength(2);
+      await clock.advance(0);
+    });
   });
 
   it('gives each place back exactly once, also when it stops in between', async () => {

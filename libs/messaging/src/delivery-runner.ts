@@ -41,6 +41,8 @@ export interface DeliveryRunnerOptions {
   readonly publishDeadLetter: (message: DeadLetterMessage) => Promise<void>;
   /** Told how many messages may be asked for: none or one while the consumer is paused, undefined for no such limit. */
   readonly onPermit?: (messages: 0 | 1 | undefined) => void;
+  /** Messages held by the process that may be what ended others; one set for all its runners. Default one of its own. */
+  readonly suspects?: Set<object>;
   readonly clock: Clock;
   readonly metrics: MessagingMetrics;
   readonly log: MessagingLog;
@@ -53,6 +55,10 @@ const GIVE_BACK_MS = 50;
 const MAX_REMEMBERED_FAILURES = 2_000;
 const MAX_HISTORY = 10;
 const MAX_FORGIVEN = 20_000;
+/** Suspects come again so late at most, each at a moment of its own, in milliseconds. */
+const SCATTER_MS = 10_000;
+/** So often a suspect is put off by one process at most. */
+const MAX_SCATTERS = 20;
 /** A dead letter that could not be written is tried again well before; after that it is another process's. */
 const UNWRITTEN_FOR_MS = 300_000;
 
@@ -68,7 +74,8 @@ export class DeliveryRunner {
   readonly #byKey = new Map<string, HeldDelivery[]>();
   readonly #failures = new Map<number, Failures>();
   readonly #switch: KillSwitch | undefined;
-  /** Deliveries that were given back while paused, by stream sequence: they are no attempts. */
+  readonly #suspects: Set<object>;
+  /** Deliveries that were given back while paused, or to come apart from others, by stream sequence: they are no attempts. */
   readonly #forgiven = new Map<number, number>();
   /** Messages whose dead letter could not be written, and when that was tried last. */
   readonly #unwritten = new Map<number, number>();
@@ -82,6 +89,7 @@ export class DeliveryRunner {
   constructor(setup: DeliveryRunnerOptions) {
     this.#setup = setup;
     this.#maxInFlight = setup.options.maxInFlight;
+    this.#suspects = setup.suspects ?? new Set();
     const { killSwitch } = setup.options;
     if (killSwitch !== false) this.#switch = this.#makeSwitch(killSwitch);
   }
@@ -135,7 +143,10 @@ export class DeliveryRunner {
       this.#release(raw);
       return;
     }
+    const suspect = raw.attempt > 1 && this.#isSuspect(raw);
+    if (suspect && this.#comesApart(raw)) return;
     const held = new HeldDelivery(raw, this.#setup.clock);
+    if (suspect) this.#suspects.add(held);
     this.#held.set(raw.sequence, held);
     const queue = this.#byKey.get(held.key);
     if (queue !== undefined) {
@@ -175,6 +186,7 @@ export class DeliveryRunner {
     for (const held of this.#held.values()) {
       if (held.startedAtMs !== undefined) continue;
       this.#held.delete(held.sequence);
+      this.#suspects.delete(held);
       this.#giveBack(held.raw);
     }
     this.#ready = [];
@@ -188,6 +200,7 @@ export class DeliveryRunner {
     }
     for (const held of this.#held.values()) {
       held.abandoned = true;
+      this.#suspects.delete(held);
       this.#setup.log.warn(
         this.#facts(held),
         'Stopped while a handler runs: its message is given back, what it still does will be recognised as done',
@@ -332,6 +345,7 @@ export class DeliveryRunner {
 
   #finished(held: HeldDelivery): void {
     this.#running--;
+    if (this.#suspects.size > 0) this.#suspects.delete(held);
     if (!held.abandoned && this.#held.delete(held.sequence)) held.raw.released();
     if (this.#switch?.paused === true) this.#switch.undecided(held.sequence);
     const queue = this.#byKey.get(held.key);
@@ -399,6 +413,7 @@ export class DeliveryRunner {
     for (const held of this.#held.values()) {
       if (held.startedAtMs !== undefined) continue;
       this.#held.delete(held.sequence);
+      this.#suspects.delete(held);
       this.#release(held.raw);
     }
     for (const [key, waiting] of this.#byKey) {
@@ -430,7 +445,35 @@ export class DeliveryRunner {
     if (!oldest.done) this.#forgiven.delete(oldest.value);
   }
 
-  /** Which attempt this delivery is, without those that were given back while paused. */
+  /**
+   * Whether a message may be what ended the processes that had it: it was delivered again and again, and no failure of
+   * it is known. The last attempt is made in any case.
+   */
+  #isSuspect(raw: RawDelivery): boolean {
+    const { maxAttempts } = this.#setup.options;
+    const attempt = raw.attempt - (this.#forgiven.get(raw.sequence) ?? 0);
+    return attempt > maxAttempts / 2 && attempt < maxAttempts && !this.#failures.has(raw.sequence);
+  }
+
+  /**
+   * Has a suspect come at another time: those that are innocent were only beside it each time, and would become dead
+   * letters with it. Always at first, because a process that starts gets all of them at once; then while another is here.
+   */
+  #comesApart(raw: RawDelivery): boolean {
+    const before = this.#forgiven.get(raw.sequence) ?? 0;
+    if (before > 0 && (this.#suspects.size === 0 || before >= MAX_SCATTERS)) return false;
+    if (before === 0) {
+      this.#setup.log.info(
+        { consumer: this.#setup.consumer, sequence: raw.sequence, attempt: raw.attempt },
+        'A message that was in several processes which ended comes again apart from others of that kind',
+      );
+    }
+    this.#forgive(raw.sequence);
+    this.#giveBack(raw, Math.max(GIVE_BACK_MS, Math.round(Math.random() * SCATTER_MS)));
+    return true;
+  }
+
+  /** Which attempt this delivery is, without those that were given back. */
   #attemptOf({ raw }: HeldDelivery): number {
     if (this.#forgiven.size === 0) return raw.attempt;
     return raw.attempt - (this.#forgiven.get(raw.sequence) ?? 0);

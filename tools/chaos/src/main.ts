@@ -20,6 +20,8 @@ try {
 } catch (error) {
   process.exitCode = explain(error);
 }
+// Everything is stopped; connections kept for another request would hold the process for some more time.
+process.stdout.write('', () => process.exit());
 
 async function run(options: ChaosOptions): Promise<number> {
   // Loaded when needed: --help is quick.

@@ -74,6 +74,7 @@ export class Fleet {
   #stopping = false;
   #forced = false;
   #writing: Promise<void> = Promise.resolve();
+  #scaling: Promise<void> = Promise.resolve();
   readonly #feed: ConsoleFeed;
 
   constructor(options: FleetOptions) {
@@ -154,7 +155,14 @@ export class Fleet {
    * Runs so many processes of a service from now on. Resolves when those that are new are ready, and those that are too
    * many have stopped as a deployment stops them. Throws {@link UsageError} when no port is left.
    */
-  async scaleTo(service: string, count: number): Promise<void> {
+  scaleTo(service: string, count: number): Promise<void> {
+    // One at a time: each takes the ports that the one before has left.
+    const scaled = this.#scaling.then(() => this.#scaleTo(service, count));
+    this.#scaling = scaled.catch(() => undefined); // the caller hears of it
+    return scaled;
+  }
+
+  async #scaleTo(service: string, count: number): Promise<void> {
     const ports = this.#ports;
     if (ports === undefined) throw new UsageError('The fleet was not started');
     const wanted = new Set(instancesOf([service], new Map([[service, count]])).map(({ name }) => name));

@@ -95,6 +95,7 @@ export class NatsBroker implements Broker {
   readonly #replies: ReplyDesk;
   readonly #payloads: PayloadStore;
   readonly #manager: JetStreamManager;
+  readonly #suspects = new Set<object>();
   readonly #consumptions = new Set<NatsConsumption>();
   readonly #stoppables = new Set<Stoppable>();
   readonly #endpoints = new Map<string, EndpointFacts>();
@@ -303,6 +304,7 @@ export class NatsBroker implements Broker {
     // The runner is made first, and has somebody to tell only once messages come.
     const flow: { consumption?: NatsConsumption } = {};
     const runner = new DeliveryRunner({
+      suspects: this.#suspects,
       consumer: consumer.name,
       onPermit: (messages) => {
         if (flow.consumption) flow.consumption.permit = messages;

@@ -8,7 +8,7 @@ import type { CheckAccess } from './access.ts';
 export interface StoredMessage {
   readonly sequence: number;
   readonly subject: string;
-  /** `Nats-Msg-Id`; empty without one. */
+  /** `Nats-Msg-Id`, or without one the `ce-id`; empty without either. */
   readonly id: string;
   readonly headers: MsgHdrs | undefined;
   readonly digest: string;
@@ -80,7 +80,7 @@ async function readPage(nats: NatsConnection, stream: string, from: number): Pro
     messages.push({
       sequence: Number(headers?.get('Nats-Sequence')),
       subject: headers?.get('Nats-Subject') ?? '',
-      id: headers?.get('Nats-Msg-Id') ?? '',
+      id: headers?.get('Nats-Msg-Id') || headers?.get('ce-id') || '',
       headers,
       digest: createHash('md5').update(data).digest('hex'),
     });

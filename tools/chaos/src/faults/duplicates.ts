@@ -1,6 +1,6 @@
 import { headers as natsHeaders, type MsgHdrs } from '@nats-io/nats-core';
 import { jetstream } from '@nats-io/jetstream';
-import { newId, systemClock } from '@flotilla/kernel';
+import { systemClock } from '@flotilla/kernel';
 import type { Frame } from '../proxy/frames.ts';
 import { storesMessage, subjectOf } from '../proxy/nats-frames.ts';
 import type { World } from '../world.ts';
@@ -21,14 +21,14 @@ interface Caught {
 /** Each message of some seconds sent five times more, at once. */
 export const duplicates: Fault = {
   name: 'duplicates',
-  what: 'commands, answers and events of 3 s sent five times more, past the streams’ de-duplication',
+  what: 'commands, answers and events of 3 s sent five times more, without the id by which streams recognise them',
   holds: 'each acts once: receivers recognise it by its id',
   seen: '`flotilla_messages_handled_total{outcome="duplicate"}`',
   needs: 'single',
   async inject(world) {
     const caught = await collect(world, COLLECT_MS);
     for (let copy = 0; copy < COPIES; copy++) {
-      await sendAll(world, caught, (each) => ({ ...each.headers, 'Nats-Msg-Id': newId() }));
+      await sendAll(world, caught, ({ headers: { 'Nats-Msg-Id': _known, ...headers } }) => headers);
     }
     return {
       done: `${caught.length} messages sent ${COPIES} times more`,
