@@ -204,10 +204,11 @@ async function settle(
 
 /** What the checker, which shares no code with the fleet, says of everything that there is. */
 async function checkFrom(world: World, load: Load): Promise<CheckReport> {
-  const { nats, databases } = world.fleet.stack;
+  const { nats, migrators } = world.fleet.stack;
   return check({
     natsUrl: nats.url,
-    databases,
+    natsCredentials: world.natsCredentials,
+    databases: Object.fromEntries(Object.entries(migrators).map(([service, { url }]) => [service, url])),
     expected: {
       orders: load.accepted.map(({ orderId = '', key, order }) => ({
         orderId,

@@ -146,6 +146,11 @@ export class World {
     return this.process('gateway').url;
   }
 
+  /** Of somebody who may do everything at the broker. */
+  get natsCredentials(): { readonly user: string; readonly password: string } {
+    return CHAOS;
+  }
+
   /** How long the broker waits for word of a delivered message, in milliseconds. */
   get ackWaitMs(): number {
     return this.#options.topology.ackWaitMs ?? 30_000;

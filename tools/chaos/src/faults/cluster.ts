@@ -1,3 +1,4 @@
+import { formatDurationMs, systemClock } from '@flotilla/kernel';
 import { FaultNotInjectedError } from '../chaos.errors.ts';
 import type { World } from '../world.ts';
 import { waitFor } from '../wait.ts';
@@ -5,6 +6,8 @@ import { seenAs, type Fault } from './fault.ts';
 
 const STREAMS = ['EVT_orders', 'CMD_inventory', 'CMD_payments', 'REPLY_orders'] as const;
 const SYNC_TIMEOUT_MS = 120_000;
+/** Longer than a client takes to miss the pings of its server. */
+const CUT_MS = 40_000;
 
 /** kill -9 of the server that leads a stream of three copies. */
 export const clusterLeader: Fault = {
@@ -35,9 +38,9 @@ export const clusterLeader: Fault = {
 /** One server of three is cut off: it runs, and its packets are lost. */
 export const clusterCut: Fault = {
   name: 'cluster-cut',
-  what: 'one of three NATS servers cut off in its network namespace for 15 s; its packets are lost and nobody is told',
-  holds: 'the two others go on; what the third took before the cut and could not copy is not acknowledged',
-  seen: 'services that were on that server miss its pings and go to another',
+  what: 'one of three NATS servers cut off in its network namespace for 40 s; its packets are lost and nobody is told',
+  holds: 'the two others go on and orders end meanwhile; what the third could not copy is not acknowledged',
+  seen: 'services that were on that server miss its pings within 30 s, and go to another',
   needs: 'cluster',
   async inject(world) {
     const { namespace } = world;
@@ -47,7 +50,7 @@ export const clusterCut: Fault = {
     return {
       done: `the server in ${namespace.name} was cut off`,
       touches: 'all',
-      lastsMs: 15_000,
+      lastsMs: CUT_MS,
       observe: () => goesOn(world),
       heal: async () => {
         await namespace.connect();
@@ -63,14 +66,22 @@ function clusterOf(world: World) {
   return world.cluster;
 }
 
-/** The services are ready while one server is away. */
-function goesOn(world: World): Promise<string> {
-  return seenAs(
+/** Orders that are sent from now on end, and every service is ready, while one server is away. */
+async function goesOn(world: World): Promise<string> {
+  const { load } = world;
+  const startMs = systemClock.monotonicMs();
+  const order = await waitFor(
+    () => load.sent.find(({ sentMs, endedMs }) => sentMs > startMs && endedMs !== undefined),
+    { timeoutMs: CUT_MS - 2_000, describe: 'an order ends with two of three servers' },
+  );
+  const firstMs = (order.endedMs ?? startMs) - startMs;
+  const ready = await seenAs(
     world,
     'every service is ready with two of three servers',
     () => true,
     ({ health }) => health === 'ready' || health === 'degraded',
   );
+  return `the first order ended ${formatDurationMs(firstMs)} after it; ${ready}`;
 }
 
 async function untilInSync(world: World): Promise<void> {
