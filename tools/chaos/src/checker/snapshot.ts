@@ -1,7 +1,7 @@
 import { Client } from 'pg';
 
 /** Rows that are fetched at a time. */
-const PAGE = 2_000;
+const PAGE = 500;
 const STATEMENT_TIMEOUT_MS = 600_000;
 
 /** One database as it was at one moment: everything is read in one transaction that can change nothing. */

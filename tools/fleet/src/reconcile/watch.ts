@@ -44,12 +44,18 @@ const AGAIN_AT_ONCE = 500;
 /** How long a round goes on reading while not everything has been looked at once. */
 const FIRST_PASS_MS = 2_000;
 
+/** What a watch needs of a survey. */
+export type Surveying = Pick<
+  Survey,
+  'services' | 'look' | 'page' | 'again' | 'unpublished' | 'overdue' | 'views'
+>;
+
 /**
  * Goes through the outboxes for ever, new messages first, a bounded number each round, and remembers what diverges until
  * it is gone. What is looked at for the first time may be on its way: it is told when it stays.
  */
 export class Watch {
-  readonly #survey: Survey;
+  readonly #survey: Surveying;
   readonly #options: Required<WatchOptions>;
   readonly #seen = new Map<string, Seen>();
   /** Up to where the new messages of each outbox were looked at, and the old ones once more. */
@@ -57,7 +63,7 @@ export class Watch {
   readonly #patrols = new Map<string, string>();
   readonly #caughtUp = new Set<string>();
 
-  constructor(survey: Survey, options: WatchOptions) {
+  constructor(survey: Surveying, options: WatchOptions) {
     this.#survey = survey;
     this.#options = { batch: 500, ...options };
   }
