@@ -149,6 +149,7 @@ it('the public API is what it is meant to be', () => {
       "command",
       "defineSaga",
       "drive",
+      "explainWaiting",
       "hasEnded",
       "local",
       "migration",
@@ -166,6 +167,7 @@ it('the public API is what it is meant to be', () => {
       "waitFor",
       "waitForSignal",
       "waitingFor",
+      "waitsOf",
       "withoutDefinition",
     ]
   `);

@@ -101,6 +101,7 @@ export type {
 } from './transition/contract.ts';
 export { drive, type Driven, type OutwardEffect } from './drive.ts';
 export { waitingFor } from './waiting-for.ts';
+export { explainWaiting, waitsOf, type SagaWait, type WaitFacts } from './why.ts';
 export {
   SagaAlreadyStartedError,
   SagaDefinitionFaultError,

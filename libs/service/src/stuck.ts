@@ -6,7 +6,10 @@ import type { DueTimer } from '@flotilla/saga';
 export function assertPublishing(stats: OutboxStats, afterMs: number): void {
   const { oldestUnpublishedAgeMs, unpublished, refused } = stats;
   if (oldestUnpublishedAgeMs <= afterMs) return;
-  const why = refused > 0 ? `; the broker refused ${refused}: see PUBLISH_REFUSED in the log` : '';
+  const why =
+    refused > 0
+      ? `; ${refused} of them as they are will never be taken: see the column error of the table outbox`
+      : '; see PUBLISH_REFUSED and the broker in the log';
   throw new Error(
     `${unpublished} message(s) are committed and not published, the oldest for ${formatDurationMs(oldestUnpublishedAgeMs)}${why}`,
   );

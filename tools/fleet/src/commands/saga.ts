@@ -1,6 +1,14 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { formatDurationMs, systemClock } from '@flotilla/kernel';
-import { parseSagaKey, sagaDiagram, sagaKey, type SagaFilter, type SagaRef } from '@flotilla/saga';
+import { connectNats } from '@flotilla/messaging';
+import {
+  parseSagaKey,
+  sagaDiagram,
+  sagaKey,
+  type SagaFilter,
+  type SagaInstance,
+  type SagaRef,
+} from '@flotilla/saga';
 import { UsageError } from '../fleet.errors.ts';
 import { OperationFailedError, withOperator, type AskOwner, type SagaOrder } from '../operate/ask-owner.ts';
 import { maskSecrets } from '../operate/mask-secrets.ts';
@@ -11,6 +19,9 @@ import {
   type OwnedSaga,
   type SagaOwner,
 } from '../operate/saga-owners.ts';
+import { WhySaga, type SagaWhy } from '../operate/saga-why.ts';
+import { discoverServices } from '../services.ts';
+import type { DataDir } from '../stack/data-dir.ts';
 import { describeSaga, sentenceFor } from '../sagas/describe-saga.ts';
 import { declaredSagas, type DeclaredSaga } from '../sagas/saga-definitions.ts';
 import { checkDiagrams } from '../sagas/saga-diagrams.ts';
@@ -143,19 +154,37 @@ export function addSaga(program: Command, context: CommandContext): void {
   withOne(saga.command('show').description('one saga: where it is, its data and its history'), '<id>').action(
     async (id: string, options: OneOptions) => {
       const sagas = await sagasAtHand();
-      const { service, instance, history } = await withSagaOwners(dirOf(options), async (owners) => {
+      const dir = dirOf(options);
+      const { service, instance, history, why } = await withSagaOwners(dir, async (owners) => {
         const found = await findSaga(owners, id, options.saga);
         const { saga: name } = found.instance;
-        return { ...found, history: await found.owner.store.history({ saga: name, id }) };
+        // What the database says is shown although the broker is away.
+        const reasons = await whyOf(dir, found.owner, found.instance, sagas).catch(() => undefined);
+        return { ...found, why: reasons, history: await found.owner.store.history({ saga: name, id }) };
       });
       if (options.json === true) {
-        const summary = summaryOf({ service, instance }, sagas);
+        const summary = { ...summaryOf({ service, instance }, sagas), ...why };
         terminal.print(JSON.stringify({ ...summary, data: maskSecrets(instance.data), history }, null, 2));
         return;
       }
-      terminal.print(describeSaga({ service, instance }, history, sagas));
+      terminal.print(describeSaga({ service, instance }, history, sagas, why?.waitingFor));
     },
   );
+
+  withOne(
+    saga
+      .command('why')
+      .description('why a saga waits, in one sentence from facts: its command, who must answer, its timer'),
+    '<id>',
+  ).action(async (id: string, options: OneOptions) => {
+    const sagas = await sagasAtHand();
+    const dir = dirOf(options);
+    const why = await withSagaOwners(dir, async (owners) => {
+      const { owner, instance } = await findSaga(owners, id, options.saga);
+      return whyOf(dir, owner, instance, sagas);
+    });
+    terminal.print(options.json === true ? JSON.stringify(why, null, 2) : why.waitingFor);
+  });
 
   withMany(
     saga
@@ -248,6 +277,21 @@ export function addSaga(program: Command, context: CommandContext): void {
       const count = results.filter(({ outcome }) => done.has(outcome)).length;
       terminal.print(`${count} of ${results.length} done`);
     }
+  }
+}
+
+async function whyOf(
+  dir: DataDir,
+  owner: SagaOwner,
+  instance: SagaInstance,
+  sagas: readonly DeclaredSaga[],
+): Promise<SagaWhy> {
+  const [access, services] = await Promise.all([findNats(dir), discoverServices()]);
+  const connection = await connectNats({ ...access, name: 'fleet saga', connectTimeoutMs: 3_000 });
+  try {
+    return await new WhySaga(connection, services).explain(owner, instance, sagas);
+  } finally {
+    await connection.close();
   }
 }
 

@@ -17,6 +17,8 @@ interface ObservedInstance extends InstanceState {
   readonly url: string;
   readonly live: boolean;
   readonly ready: boolean;
+  /** What it says is not as it should be, though it works; and why it is not ready. */
+  readonly problems: readonly string[];
 }
 
 interface ConsumerLag {
@@ -28,6 +30,8 @@ interface ConsumerLag {
   readonly inFlight: number;
   readonly redelivered: number;
 }
+
+const HEALTH_WITHIN_MS = 3_000;
 
 /** `fleet status`: exit code 0 only when every service is ready. */
 export function addStatus(program: Command, { terminal }: CommandContext): void {
@@ -48,6 +52,7 @@ export function addStatus(program: Command, { terminal }: CommandContext): void 
       return;
     }
     const upFor = formatDurationMs(systemClock.now() - Date.parse(state.startedAt));
+    const problems = instances.flatMap(({ name, problems: each }) => each.map((line) => `${name}: ${line}`));
     const waiting = lags.filter(({ pending, inFlight }) => pending + inFlight > 0);
     terminal.print(
       [
@@ -76,6 +81,7 @@ export function addStatus(program: Command, { terminal }: CommandContext): void 
                 String(redelivered),
               ]),
             ),
+        ...(problems.length === 0 ? [] : [problems.join('\n')]),
       ].join('\n\n'),
     );
   });
@@ -87,11 +93,34 @@ function observe({ instances }: FleetState): Promise<ObservedInstance[]> {
       const url = `http://127.0.0.1:${each.port}`;
       const [live, ready] = await Promise.all([
         answersOk(`${url}/health/live`),
-        answersOk(`${url}/health/ready`),
+        readiness(`${url}/health/ready`),
       ]);
-      return { ...each, url, live, ready };
+      return { ...each, url, live, ...ready };
     }),
   );
+}
+
+/** Whether it is ready, and what its indicators complain about. */
+async function readiness(url: string): Promise<Pick<ObservedInstance, 'ready' | 'problems'>> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(HEALTH_WITHIN_MS) });
+    return { ready: response.ok, problems: problemsIn(await response.json()) };
+  } catch {
+    return { ready: false, problems: [] };
+  }
+}
+
+/** A line for each indicator of a readiness answer that is not up. */
+export function problemsIn(answer: unknown): string[] {
+  const { details = {} } = (answer ?? {}) as {
+    readonly details?: Readonly<Record<string, { readonly status?: string; readonly message?: string }>>;
+  };
+  return Object.entries(details)
+    .filter(([, { status }]) => status !== undefined && status !== 'up')
+    .map(
+      ([name, { status, message }]) =>
+        `${name} ${status ?? ''}${message === undefined ? '' : `: ${message}`}`,
+    );
 }
 
 async function consumerLags({ nats, credentials }: FleetState): Promise<ConsumerLag[]> {

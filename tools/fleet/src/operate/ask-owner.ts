@@ -121,9 +121,16 @@ export async function askEach(
       if (reply.headers?.get(envelopeHeader.outcome) === 'ok') answers.push(reply.json());
     }
   } catch (error) {
-    if (!(error instanceof errors.RequestError && error.isNoResponders())) throw error;
+    if (!isNobody(error)) throw error;
   }
   return answers;
+}
+
+function isNobody(error: unknown): boolean {
+  return (
+    error instanceof errors.NoRespondersError ||
+    (error instanceof errors.RequestError && error.isNoResponders())
+  );
 }
 
 function headersOf(type: string, about: string): ReturnType<typeof natsHeaders> {

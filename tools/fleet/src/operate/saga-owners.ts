@@ -9,6 +9,8 @@ import { findDatabases } from '../stack/migrations.ts';
 export interface SagaOwner {
   readonly service: string;
   readonly store: SagaStore;
+  /** Reads from its database. */
+  readonly query?: <R>(sql: string, params?: unknown[]) => Promise<R[]>;
 }
 
 /** A saga and the service that runs it. */
@@ -48,7 +50,7 @@ export async function withSagaOwners<T>(
         clients.push(client);
         const query = async <R>(sql: string, params?: unknown[]): Promise<R[]> =>
           (await client.query(sql, params)).rows as R[];
-        return { service: name, store: new PostgresSagaStore({ query }) };
+        return { service: name, store: new PostgresSagaStore({ query }), query };
       }),
     );
     return await work(owners);

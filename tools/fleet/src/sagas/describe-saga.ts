@@ -18,11 +18,12 @@ export function describeSaga(
   { service, instance }: OwnedSaga,
   history: readonly HistoryEntry[],
   sagas: readonly DeclaredSaga[],
+  why = sentenceFor(instance, sagas),
 ): string {
   return [
     `${instance.saga} v${instance.version} of ${instance.id}, run by ${service}`,
     `status    ${instance.status}${instance.step === null ? '' : `, at step ${instance.step}`}, revision ${instance.revision}`,
-    `waits for ${sentenceFor(instance, sagas)}`,
+    `waits for ${why}`,
     ...branchLines(instance),
     `started   ${time(instance.startedAt)}${instance.endedAt === null ? '' : `, ended ${time(instance.endedAt)}`}`,
     ...reasonLines(instance),
