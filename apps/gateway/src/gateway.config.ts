@@ -102,15 +102,15 @@ export class GatewayConfig extends defineConfig({
     default: 10_000,
     doc: 'connections open at a time; further ones are closed at once. Each costs some kilobytes and a file descriptor',
   }),
-  maxInFlight: setting({
-    env: 'MAX_IN_FLIGHT',
+  httpMaxInFlight: setting({
+    env: 'HTTP_MAX_IN_FLIGHT',
     schema: z.coerce.number().int().positive(),
     default: 1_000,
     dynamic: true,
     doc: 'requests being answered at a time, event streams not counted; more are answered 503 at once, so that those that were taken are answered in time',
   }),
-  maxLagMs: setting({
-    env: 'MAX_EVENT_LOOP_LAG_MS',
+  httpMaxLagMs: setting({
+    env: 'HTTP_MAX_LAG_MS',
     schema: z.coerce.number().int().positive(),
     default: 500,
     dynamic: true,

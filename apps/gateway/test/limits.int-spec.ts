@@ -156,7 +156,7 @@ describe('what a caller may hold', () => {
 
 describe('more requests than can be answered', () => {
   it('are shed with 503 at once, while those that were taken are answered', async () => {
-    await using small = await GatewayUnderTest.start({ MAX_IN_FLIGHT: '4' });
+    await using small = await GatewayUnderTest.start({ HTTP_MAX_IN_FLIGHT: '4' });
     const release = Promise.withResolvers<void>();
     await small.fakes.answer(GetProduct, async ({ sku }) => {
       await release.promise;
@@ -180,7 +180,10 @@ describe('more requests than can be answered', () => {
   });
 
   it('leave no place taken by callers who went away', async () => {
-    await using small = await GatewayUnderTest.start({ MAX_IN_FLIGHT: '2', REQUEST_DEADLINE_MS: '60000' });
+    await using small = await GatewayUnderTest.start({
+      HTTP_MAX_IN_FLIGHT: '2',
+      REQUEST_DEADLINE_MS: '60000',
+    });
     await small.fakes.answer(GetProduct, () => new Promise<never>(() => undefined));
     const leaving = new AbortController();
     const waiting = [1, 2].map(() =>

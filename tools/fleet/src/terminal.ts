@@ -11,11 +11,11 @@ export interface Terminal {
 }
 
 /** The terminal for what came from callers: without the e-mail addresses, card numbers and tokens in it. */
-export function discreet({ print, note, progress }: Terminal): Terminal {
+export function discreet(terminal: Terminal): Terminal {
   return {
-    print: (text) => print(withoutPersonalData(text)),
-    note: (text) => note(withoutPersonalData(text)),
-    progress: (text) => progress(withoutPersonalData(text)),
+    print: (text) => terminal.print(withoutPersonalData(text)),
+    note: (text) => terminal.note(withoutPersonalData(text)),
+    progress: (text) => terminal.progress(withoutPersonalData(text)),
   };
 }
 

@@ -10,7 +10,7 @@ const open = (shedding: LoadShedding, url = '/v1/orders') => {
 };
 
 it('refuses what is more than it may answer at a time, until one has ended', () => {
-  const shedding = new LoadShedding({ maxInFlight: 2, maxLagMs: 500 }, { lagMs: 0 });
+  const shedding = new LoadShedding({ httpMaxInFlight: 2, httpMaxLagMs: 500 }, { lagMs: 0 });
   const [first, second] = [open(shedding), open(shedding)];
   expect([first.problem, second.problem]).toEqual([undefined, undefined]);
   const third = open(shedding);
@@ -28,7 +28,7 @@ it('refuses what is more than it may answer at a time, until one has ended', () 
 });
 
 it('does not count event streams, which have their own bound', () => {
-  const shedding = new LoadShedding({ maxInFlight: 1, maxLagMs: 500 }, { lagMs: 0 });
+  const shedding = new LoadShedding({ httpMaxInFlight: 1, httpMaxLagMs: 500 }, { lagMs: 0 });
   for (let n = 0; n < 3; n++) expect(open(shedding, '/v1/orders/:id/events').problem).toBeUndefined();
   expect(shedding.inFlight).toBe(0);
   expect(open(shedding).problem).toBeUndefined();
@@ -36,7 +36,7 @@ it('does not count event streams, which have their own bound', () => {
 
 it('refuses everything while the event loop lags, and takes on when it has caught up', () => {
   const lag = { lagMs: 501 };
-  const shedding = new LoadShedding({ maxInFlight: 10, maxLagMs: 500 }, lag);
+  const shedding = new LoadShedding({ httpMaxInFlight: 10, httpMaxLagMs: 500 }, lag);
   expect(open(shedding).problem).toMatchObject({ status: 503 });
   expect(open(shedding, '/v1/orders/:id/events').problem).toMatchObject({ status: 503 });
   lag.lagMs = 500;

@@ -5,8 +5,8 @@ import { routes } from './routes.ts';
 
 /** What the process can take at a time. Read with every request: both may change while it runs. */
 export interface Capacity {
-  readonly maxInFlight: number;
-  readonly maxLagMs: number;
+  readonly httpMaxInFlight: number;
+  readonly httpMaxLagMs: number;
 }
 
 /** Streams are open for an hour and have a bound of their own. */
@@ -37,9 +37,9 @@ export class LoadShedding {
 
   /** Lets a request in, until its connection or its answer ends; or returns the problem to answer it with. */
   admit(request: FastifyRequest, reply: FastifyReply): HttpProblem | undefined {
-    if (this.#lag.lagMs > this.#capacity.maxLagMs) return overloaded();
+    if (this.#lag.lagMs > this.#capacity.httpMaxLagMs) return overloaded();
     if (streams.has(request.routeOptions.url ?? '')) return undefined;
-    if (this.#inFlight >= this.#capacity.maxInFlight) return overloaded();
+    if (this.#inFlight >= this.#capacity.httpMaxInFlight) return overloaded();
     this.#inFlight++;
     reply.raw.once('close', () => this.#inFlight--);
     return undefined;
