@@ -1,5 +1,3 @@
-import { dataDirAt } from '@flotilla/fleet/stack/data-dir';
-import { findNats } from '@flotilla/fleet/stack/nats-access';
 import { newId } from '@flotilla/kernel';
 import { connectNats } from '@flotilla/messaging';
 import { until } from '@flotilla/testing';
@@ -52,7 +50,7 @@ describe('a fleet of built services', () => {
 
   it('answers the NATS service API', async () => {
     const client = await connectNats({
-      ...(await findNats(dataDirAt(fleet.dataDir), {})),
+      ...(await fleet.broker('operator')),
       name: 'somebody with the nats tool',
     });
     try {
@@ -314,6 +312,10 @@ describe('the books', () => {
   it('are right at the end', async () => {
     const verified = await fleet.run('verify', '--data', fleet.dataDir);
     expect(verified).toMatchObject({ code: 0 });
+  });
+
+  it('and nobody has needed anything of the broker that its contracts do not say', async () => {
+    expect(await fleet.refusals()).toEqual([]);
   });
 });
 

@@ -8,11 +8,13 @@ import { addDown } from './commands/down.ts';
 import { addImport } from './commands/import.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMigrate } from './commands/migrate.ts';
+import { addNatsConfig } from './commands/nats-config.ts';
 import { addOperator } from './commands/operator.ts';
 import { addProvision } from './commands/provision.ts';
 import { addRepair } from './commands/repair.ts';
 import { addSaga } from './commands/saga.ts';
 import { addSchedule } from './commands/schedule.ts';
+import { addSecrets } from './commands/secrets.ts';
 import { addServe } from './commands/serve.ts';
 import { addStatus } from './commands/status.ts';
 import { addTracking } from './commands/tracking.ts';
@@ -29,7 +31,7 @@ export function buildProgram(context: CommandContext): Command {
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
     ...[addImport, addVerify, addSaga, addDlq, addRepair, addTracking, addConfig, addSchedule, addOperator],
-    ...[addAuth, addMigrate, addProvision, addContracts, addBench],
+    ...[addAuth, addMigrate, addProvision, addNatsConfig, addSecrets, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);
   return program;

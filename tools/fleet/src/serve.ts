@@ -1,4 +1,6 @@
 import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runCommand } from '@flotilla/embedded';
 import { errorMessage } from '@flotilla/kernel';
 import type { NatsCredentials } from '@flotilla/messaging';
 import { buildServices, projectsOf } from './build.ts';
@@ -26,6 +28,9 @@ export interface ServeOptions {
   readonly terminal: Terminal;
 }
 
+/** How long the broker may take to be brought to changed manifests. */
+const PROVISION_TIMEOUT_MS = 60_000;
+
 /** Where the servers are that a served service uses. */
 interface Servers {
   readonly natsUrl: string;
@@ -47,6 +52,8 @@ export class ServedService {
   #unwatch: (() => void) | undefined;
   #rebuilding: Promise<void> | undefined;
   #again = false;
+  /** What the broker was last brought to may not be what the manifests say. */
+  #contractsChanged = false;
   #stopping = false;
 
   constructor(options: ServeOptions) {
@@ -155,6 +162,7 @@ export class ServedService {
   /** One at a time; what changes meanwhile is built right after. */
   #rebuild(files: readonly string[]): void {
     if (this.#stopping) return;
+    this.#contractsChanged ||= files.some((file) => /\.service\.ts$|[\\/]contracts[\\/]/.test(file));
     if (this.#rebuilding !== undefined) {
       this.#again = true;
       return;
@@ -169,11 +177,26 @@ export class ServedService {
     });
   }
 
+  /** In a process of its own, because this one has loaded the manifests of before. */
+  async #provisionAgain(): Promise<void> {
+    if (!this.#contractsChanged) return;
+    const { NATS_URL: _deployed, ...env } = process.env;
+    const main = fileURLToPath(new URL('./main.ts', import.meta.url));
+    const output = await runCommand(
+      process.execPath,
+      [...process.execArgv, main, 'provision', '--data', this.#options.dir.path],
+      { env, timeoutMs: PROVISION_TIMEOUT_MS },
+    );
+    this.#contractsChanged = false;
+    this.#terminal.note(`Streams, consumers and NATS users: ${output.trim().split('\n').join('; ')}`);
+  }
+
   async #buildAndRestart(): Promise<void> {
     const took = stopwatch();
     try {
       const { written } = await buildServices([this.#options.service]);
       if (written === 0 || this.#stopping) return;
+      await this.#provisionAgain();
       await this.#process?.restart();
       this.#terminal.note(`Built ${written} files and started again in ${took()}`);
     } catch (error) {

@@ -27,6 +27,30 @@ describe('docker/compose.yaml', () => {
       expect(body).toMatch(new RegExp(`//${name}:[^@]+@postgres:5432/${name}\\s`));
   });
 
+  it('migrates each database as the role that owns it, which is not the one that the service runs with', () => {
+    const created = /FLOTILLA_SERVICES: (.*)/.exec(compose)?.[1]?.split(' ') ?? [];
+    for (const name of created) {
+      expect(services.get('migrate')).toMatch(
+        new RegExp(
+          `_MIGRATOR_DATABASE_URL: postgres://${name}_migrator:\\$\\{\\w+}@postgres:5432/${name}\\s`,
+        ),
+      );
+      for (const role of [name, `${name}_MIGRATOR`])
+        expect(services.get('postgres')).toContain(`${role.toUpperCase()}_DB_PASSWORD: $`);
+    }
+  });
+
+  it('has every service, and the provisioning, log in to the broker as the user that is theirs', () => {
+    for (const [name, body] of services) {
+      const user = name === 'provision' ? 'provisioner' : name;
+      if (!body.includes('<<: *service') && name !== 'provision') continue;
+      const variable = `${user.toUpperCase()}_NATS_PASSWORD`;
+      expect(body).toContain(`NATS_USER: ${user}\n`);
+      expect(body).toContain(`NATS_PASSWORD: \${${variable}:?`);
+      expect(services.get('nats')).toContain(`${variable}: \${${variable}:?`);
+    }
+  });
+
   it('builds each service from the one Dockerfile, under its own name', () => {
     for (const [name, body] of services) {
       if (body.includes('<<: *service')) expect(body).toContain(`args: { SERVICE: ${name} }`);

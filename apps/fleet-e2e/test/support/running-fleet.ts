@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { inboxPrefixOf, type ConnectNatsOptions, type NatsCredentials } from '@flotilla/messaging';
 import { until } from '@flotilla/testing';
 
 const cli = fileURLToPath(new URL('../../../../tools/fleet/src/main.ts', import.meta.url));
@@ -137,6 +138,24 @@ export class RunningFleet implements AsyncDisposable {
       .split('\n')
       .filter((line) => line.startsWith('{'))
       .map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  /** How one of the users that are no service's reaches the broker. */
+  async broker(user: 'operator' | 'provisioner' | 'auditor'): Promise<Omit<ConnectNatsOptions, 'name'>> {
+    const text = await readFile(join(this.dataDir, 'state.json'), 'utf8');
+    const { nats, credentials } = JSON.parse(text) as {
+      readonly nats: { readonly url: string };
+      readonly credentials: Readonly<Record<string, NatsCredentials>>;
+    };
+    const own = credentials[user];
+    if (own === undefined) throw new Error(`The state of the fleet has no ${user}`);
+    return { servers: nats.url, credentials: own, inboxPrefix: inboxPrefixOf(own.user) };
+  }
+
+  /** What the broker refused services and commands: their users lack it. */
+  async refusals(): Promise<string[]> {
+    const text = await readFile(join(this.dataDir, 'logs', 'nats.log'), 'utf8');
+    return [...new Set(text.match(/(?:Publish|Subscription) Violation - .*/g) ?? [])];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -40,6 +40,11 @@ export async function natsIdentities(
   };
 }
 
+/** The variable with the password of a NATS user, for deployments: `ORDERS_NATS_PASSWORD`. */
+export function passwordVariable(user: string): string {
+  return `${user.toUpperCase().replaceAll('-', '_')}_NATS_PASSWORD`;
+}
+
 /** What each user of a fleet's broker may do: derived from the manifests, and from nothing else. */
 export function natsGrants(services: readonly Service[]): Omit<NatsUser, 'password'>[] {
   const fleet = services.map(({ manifest }) => manifest);

@@ -53,6 +53,11 @@ export function migratorVariable(service: string): string {
   return `${upperCase(service)}_MIGRATOR_DATABASE_URL`;
 }
 
+/** The variables with the passwords of a service's two roles, for deployments that make the roles themselves. */
+export function passwordVariables(service: string): string[] {
+  return [`${upperCase(service)}_DB_PASSWORD`, `${upperCase(service)}_MIGRATOR_DB_PASSWORD`];
+}
+
 /**
  * Where the databases of services are: from the environment, else from the running fleet. Throws
  * {@link DatabaseUrlMissingError} that names every variable that is missing.

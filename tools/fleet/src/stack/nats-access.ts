@@ -21,25 +21,18 @@ export function accessOf(url: string, credentials: NatsCredentials): NatsAccess 
  * The broker of `NATS_URL`, with `NATS_USER`, `NATS_PASSWORD` and the files `NATS_TLS_CA`, `NATS_TLS_CERT` and
  * `NATS_TLS_KEY` (each also as `..._FILE`), else that of the running fleet, as its operator. Throws {@link FleetNotRunningError}.
  */
-export function findNats(dir: DataDir, env: NodeJS.ProcessEnv = process.env): Promise<NatsAccess> {
-  return findAccess(dir, 'operator', env);
-}
-
-/** The same to make streams and consumers: of the running fleet as its provisioner. */
-export function findNatsToProvision(dir: DataDir, env: NodeJS.ProcessEnv = process.env): Promise<NatsAccess> {
-  return findAccess(dir, 'provisioner', env);
-}
-
-async function findAccess(
-  dir: DataDir,
-  identity: 'operator' | 'provisioner',
-  env: NodeJS.ProcessEnv,
-): Promise<NatsAccess> {
-  const url = read(env, 'NATS_URL');
-  if (url !== undefined) return accessFrom(url, env);
+export async function findNats(dir: DataDir, env: NodeJS.ProcessEnv = process.env): Promise<NatsAccess> {
+  const deployed = deployedNats(env);
+  if (deployed !== undefined) return deployed;
   const state = await readState(dir);
   if (state === undefined) throw new FleetNotRunningError(dir.path);
-  return accessOf(state.nats.url, state.credentials[identity]);
+  return accessOf(state.nats.url, state.credentials.operator);
+}
+
+/** The broker of `NATS_URL`; undefined when it is not set. */
+export function deployedNats(env: NodeJS.ProcessEnv = process.env): NatsAccess | undefined {
+  const url = read(env, 'NATS_URL');
+  return url === undefined ? undefined : accessFrom(url, env);
 }
 
 function accessFrom(url: string, env: NodeJS.ProcessEnv): NatsAccess {
