@@ -8,6 +8,7 @@ it('exports these names', () => {
       "DataDirectoryInUseError",
       "DataDirectoryUnusableError",
       "EmbeddedNats",
+      "EmbeddedNatsCluster",
       "EmbeddedOptionError",
       "EmbeddedPostgres",
       "NatsReloadError",
@@ -32,6 +33,7 @@ it('exports these names', () => {
       "runCommand",
       "setNatsUsers",
       "startNats",
+      "startNatsCluster",
       "startPostgres",
     ]
   `);
