@@ -1,6 +1,6 @@
 import { errorMessage, systemClock, type Clock, type TimerHandle } from '@flotilla/kernel';
 import type { Pool } from 'pg';
-import { createBackgroundPool } from '../connection/background-pool.ts';
+import { createBackgroundPool, createMarksPool } from '../connection/background-pool.ts';
 import type { DatabaseConnection } from '../connection/connection.options.ts';
 import type { PersistenceLog } from '../log.ts';
 import type { PersistenceMetrics } from '../metrics.ts';
@@ -14,7 +14,7 @@ import { OUTBOX_CHANNEL, type OutboxRow } from './outbox-row.ts';
 import type { OutboxPublisher } from './outgoing-message.ts';
 
 export interface OutboxOptions extends OutboxLimits {
-  /** The database of the unit of work. The outbox has two or three connections of its own there. */
+  /** The database of the unit of work. The outbox has two to four connections of its own there. */
   readonly connection: DatabaseConnection;
   readonly log: PersistenceLog;
   readonly clock?: Clock;
@@ -41,6 +41,7 @@ const MAINTENANCE_RETRY_MS = 60_000;
  */
 export class Outbox {
   readonly #pool: Pool;
+  readonly #marksPool: Pool;
   readonly #limits: Required<OutboxLimits>;
   readonly #clock: Clock;
   readonly #log: PersistenceLog;
@@ -57,9 +58,11 @@ export class Outbox {
     this.#clock = clock;
     this.#log = log;
     this.#pool = createBackgroundPool(connection, log);
+    this.#marksPool = createMarksPool(connection, log);
     const pool = this.#pool;
+    const marksPool = this.#marksPool;
     this.#marks = new OutboxMarks({
-      runner: { query: (sql, parameters) => pool.query(sql, parameters) },
+      runner: { query: (sql, parameters) => marksPool.query(sql, parameters) },
       clock,
       log,
       delayMs: this.#limits.markDelayMs,
@@ -165,7 +168,7 @@ export class Outbox {
     await this.#relay.close();
     await this.#maintaining;
     if (left.length > 0) await this.#handOver(left);
-    await this.#pool.end();
+    await Promise.all([this.#pool.end(), this.#marksPool.end()]);
   }
 
   /** Tells relays elsewhere that they need not wait before they take these. */
