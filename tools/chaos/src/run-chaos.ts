@@ -113,6 +113,7 @@ async function inWorld<T extends { readonly report: WorldReport }>(
       perSecond: options.perSecond,
       run: `chaos-${kind}-${process.pid}`,
     });
+    world.load = load;
     note('Products and their stock');
     await load.prepare();
     signal.throwIfAborted();

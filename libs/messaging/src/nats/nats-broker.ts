@@ -115,7 +115,7 @@ export class NatsBroker implements Broker {
     this.#metrics = options.metrics ?? noMessagingMetrics;
     this.#log = options.log ?? stderrLog;
     this.#publishTimeoutMs = options.publishTimeoutMs ?? 5_000;
-    this.#pull = { expiresMs: 30_000, heartbeatMs: 10_000, ...options.pull };
+    this.#pull = { expiresMs: 30_000, heartbeatMs: 3_000, ...options.pull };
     this.#trimQueuesEveryMs = options.trimQueuesEveryMs ?? 5_000;
     this.#stuckAfterMs = options.stuckAfterMs ?? 60_000;
     this.#replies = new ReplyDesk(connection, this.#inboxPrefix, this.#clock);

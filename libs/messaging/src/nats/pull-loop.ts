@@ -23,7 +23,10 @@ import { readAckSubject, type DeliveryFacts } from './ack-subject.ts';
 export interface PullOptions {
   /** How long one pull waits at the server, in milliseconds. Default 30,000. */
   readonly expiresMs: number;
-  /** How often the server says that a waiting pull is alive. Default 10,000; at most half of `expiresMs`. */
+  /**
+   * How often the server says that a waiting pull is alive, in milliseconds. Default 3,000; at most half of `expiresMs`.
+   * After 2.5 times of silence the consumer is opened again: so long it rests when the server that led it was lost.
+   */
   readonly heartbeatMs: number;
 }
 

@@ -40,7 +40,7 @@ export const clusterCut: Fault = {
   name: 'cluster-cut',
   what: 'one of three NATS servers cut off in its network namespace for 40 s; its packets are lost and nobody is told',
   holds: 'the two others go on and orders end meanwhile; what the third could not copy is not acknowledged',
-  seen: 'services that were on that server miss its pings within 30 s, and go to another',
+  seen: 'services that were on that server miss its pings within 15 s, and go to another',
   needs: 'cluster',
   async inject(world) {
     const { namespace } = world;
