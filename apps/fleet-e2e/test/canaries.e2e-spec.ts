@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { connect } from '@nats-io/transport-node';
+import { headers } from '@nats-io/nats-core';
 import { newId } from '@flotilla/kernel';
 import { until } from '@flotilla/testing';
 import { Api } from './support/api.ts';
@@ -165,9 +165,7 @@ describe('what callers should not have sent', () => {
 
   it('is in messages that nobody can handle', async () => {
     const { card, email, token } = canaries;
-    const { nats } = await fleet.status();
-    const client = await connect({ servers: nats.url });
-    const { headers } = await import('@nats-io/nats-core');
+    const client = await fleet.natsAs('catalog');
     const dead = (type: string, subject: string, key: string, body: unknown) => {
       const carried = headers();
       for (const [name, value] of Object.entries({

@@ -1,4 +1,4 @@
-import { connect, type NatsConnection } from '@nats-io/transport-node';
+import type { NatsConnection } from '@nats-io/nats-core';
 import { newId } from '@flotilla/kernel';
 import { until } from '@flotilla/testing';
 import { Api, type ApiAnswer } from './support/api.ts';
@@ -6,7 +6,8 @@ import { RunningFleet } from './support/running-fleet.ts';
 
 let fleet: RunningFleet;
 let api: Api;
-let nats: NatsConnection;
+/** As each of the services whose commands are watched: others may not see them. */
+let nats: Map<string, NatsConnection>;
 
 beforeAll(async () => {
   fleet = await RunningFleet.start({
@@ -15,11 +16,11 @@ beforeAll(async () => {
     ORDERS_SCREENING_REVIEW_QUANTITY_ABOVE: '500',
   });
   api = await Api.login(fleet.apiUrl, 'c-edge');
-  nats = await connect({ servers: (await fleet.status()).nats.url });
+  nats = new Map(await Promise.all(owners.map(async (name) => [name, await fleet.natsAs(name)] as const)));
 }, 180_000);
 
 afterAll(async () => {
-  await nats.close();
+  for (const connection of nats.values()) await connection.close();
   await fleet[Symbol.asyncDispose]();
 });
 
@@ -164,7 +165,7 @@ interface Sent extends Repeated {
   readonly key: string;
 }
 
-const owners = [...new Set(repeated.map(({ owner }) => owner))];
+const owners = ['orders', 'inventory'];
 
 async function makeAll(): Promise<Sent[]> {
   return Promise.all(repeated.map(async (each) => ({ ...each, ...(await each.make()), key: newId() })));
@@ -174,15 +175,15 @@ async function makeAll(): Promise<Sent[]> {
 async function watchCommands(onFirst: (sent: Repeated) => void): Promise<() => void> {
   const watching = repeated.map((each) => {
     let seenIt = false;
-    return nats.subscribe(`rpc.${each.owner}.${each.command}.v1`, {
+    return nats.get(each.owner)?.subscribe(`rpc.${each.owner}.${each.command}.v1`, {
       callback: () => {
         if (!seenIt) onFirst(each);
         seenIt = true;
       },
     });
   });
-  await nats.flush();
-  return () => watching.forEach((each) => each.unsubscribe());
+  await Promise.all([...nats.values()].map((connection) => connection.flush()));
+  return () => watching.forEach((each) => each?.unsubscribe());
 }
 
 describe('every POST, fifty times at once under one key', () => {

@@ -5,8 +5,14 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { inboxPrefixOf, type ConnectNatsOptions, type NatsCredentials } from '@flotilla/messaging';
+import {
+  connectNats,
+  inboxPrefixOf,
+  type ConnectNatsOptions,
+  type NatsCredentials,
+} from '@flotilla/messaging';
 import { until } from '@flotilla/testing';
+import type { NatsConnection } from '@nats-io/nats-core';
 
 const cli = fileURLToPath(new URL('../../../../tools/fleet/src/main.ts', import.meta.url));
 
@@ -116,6 +122,21 @@ export class RunningFleet implements AsyncDisposable {
   async status(): Promise<FleetStatus> {
     const { stdout } = await this.run('status', '--json', '--data', this.dataDir);
     return JSON.parse(stdout) as FleetStatus;
+  }
+
+  /** A connection to the fleet's broker with the rights of one of its services. */
+  async natsAs(service: string): Promise<NatsConnection> {
+    const { nats } = await this.status();
+    const secrets = JSON.parse(await readFile(join(this.dataDir, 'secrets.json'), 'utf8')) as Record<
+      string,
+      string
+    >;
+    return connectNats({
+      servers: nats.url,
+      name: `a test as ${service}`,
+      credentials: { user: service, password: secrets[`nats.${service}`] ?? '' },
+      inboxPrefix: inboxPrefixOf(service),
+    });
   }
 
   /** Ends one service as a power cut would, and waits until the runner has started it again. */
