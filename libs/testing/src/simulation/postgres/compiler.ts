@@ -315,7 +315,7 @@ export class Compiler implements ParameterTypes {
       };
     }
     if ('NullTest' in node) {
-      const arg = this.settle(this.expression(node.NullTest.arg as Node, scope));
+      const arg = this.expression(node.NullTest.arg as Node, scope);
       const wanted = node.NullTest.nulltesttype !== 'IS_NOT_NULL';
       const { elements } = arg;
       return {

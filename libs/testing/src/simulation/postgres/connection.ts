@@ -67,7 +67,8 @@ class Line extends EventEmitter {
 interface Bound {
   readonly statement?: string;
   readonly values?: readonly unknown[];
-  readonly valueMapper?: (value: unknown, index: number) => unknown;
+  /** pg's own. */
+  readonly valueMapper: (value: unknown, index: number) => string | Buffer | null;
 }
 
 /**
@@ -122,9 +123,8 @@ export class SimulatedConnection extends EventEmitter {
 
   bind({ statement, values = [], valueMapper }: Bound): void {
     const parameters = values.map((value, index) => {
-      const mapped = valueMapper === undefined ? value : valueMapper(value, index);
-      if (mapped === null || mapped === undefined) return null;
-      return Buffer.isBuffer(mapped) ? `\\x${mapped.toString('hex')}` : String(mapped as string | number);
+      const mapped = valueMapper(value, index);
+      return Buffer.isBuffer(mapped) ? `\\x${mapped.toString('hex')}` : mapped;
     });
     this.#bound = { name: statement ?? '', parameters };
   }

@@ -15,7 +15,7 @@ import {
 import { Compiler, entryOf, itemsOf, nameOf, namesOf, Scope } from './compiler.ts';
 import { cast } from './expression.ts';
 import { scopeItem } from './from.ts';
-import { defaultOf } from './modify.ts';
+import { defaultOf, fire } from './modify.ts';
 import { lockTable } from './plan.ts';
 import { PostgresError, unsupported } from './postgres-error.ts';
 import type { Run, SessionState, Steps } from './run.ts';
@@ -65,6 +65,7 @@ export function* define(session: SessionState, node: Node, text: string): Steps<
       if (!('RangeVar' in each)) continue;
       const table = find(session, each.RangeVar);
       yield* lockTable(session, table, 8);
+      yield* fire({ session }, table, 'TRUNCATE', true, { added: [], removed: [] });
       session.transaction.command += 1;
       for (const leaf of leavesOf(session, table)) {
         for (const tuple of session.database.data(leaf).heap)
@@ -373,6 +374,7 @@ function attach(session: SessionState, parent: Table, child: Table, bound: Parti
       throw new PostgresError(
         '23514',
         `partition constraint of relation "${child.name}" is violated by some row`,
+        { table: child.name },
       );
   }
   for (const other of parent.partitions) {
@@ -394,6 +396,7 @@ function attach(session: SessionState, parent: Table, child: Table, bound: Parti
         throw new PostgresError(
           '23514',
           `updated partition constraint for default partition "${fallback.name}" would be violated by some row`,
+          { table: fallback.name },
         );
       }
     }
@@ -607,7 +610,11 @@ function* createIndex(session: SessionState, node: Extract<Node, { IndexStmt: un
     const key = parts
       .map((value, at) => String(table.columns[places[at] ?? 0]?.type.key(value)))
       .join('\u0000');
-    if (seen.has(key)) throw new PostgresError('23505', `could not create unique index "${name}"`);
+    if (seen.has(key))
+      throw new PostgresError('23505', `could not create unique index "${name}"`, {
+        table: table.name,
+        constraint: name,
+      });
     seen.add(key);
   }
   put(session, { ...table, unique: [...table.unique, { name, primary: false, columns: places }] });

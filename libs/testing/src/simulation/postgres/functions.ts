@@ -466,8 +466,7 @@ function buildObject(type: SqlType): Builder {
           const key = pairs[index]?.eval(run) ?? null;
           if (key === null) throw new PostgresError('22023', 'null value not allowed for object key');
           const value = pairs[index + 1] as Expression;
-          const json = jsonOf(value.eval(run), value.type);
-          entries.push(`${JSON.stringify(String(key))} : ${formatJson(json)}`);
+          entries.push(`${JSON.stringify(String(key))} : ${jsonTextOf(value.eval(run), value.type)}`);
         }
         const text = `{${entries.join(', ')}}`;
         return type === JSONB ? canonicalJson(text) : text;
@@ -484,7 +483,10 @@ function buildArray(type: SqlType): Builder {
     return {
       type,
       slots: union(items),
-      eval: (run) => formatJson(items.map((each) => jsonOf(each.eval(run), each.type))),
+      eval: (run) => {
+        const text = `[${items.map((each) => jsonTextOf(each.eval(run), each.type)).join(', ')}]`;
+        return type === JSONB ? canonicalJson(text) : text;
+      },
     };
   };
 }
@@ -494,7 +496,10 @@ function toJson(type: SqlType): Builder {
     const [given] = args;
     if (given === undefined) throw noFunction(name, args);
     const known = typeOf(parameters, given) === UNKNOWN ? cast(parameters, given, TEXT, 'implicit') : given;
-    return strict(type, [known], ([value]) => formatJson(jsonOf(value as Value, known.type)));
+    return strict(type, [known], ([value]) => {
+      const text = jsonTextOf(value as Value, known.type);
+      return type === JSONB ? canonicalJson(text) : text;
+    });
   };
 }
 
@@ -1380,10 +1385,7 @@ export function aggregate(
           type: name === 'json_agg' ? JSON_TYPE : JSONB,
           takesNulls: true,
           start: () => null,
-          add: (state, [value]) => [
-            ...((state as string[] | null) ?? []),
-            jsonAggregated(value as Value, known),
-          ],
+          add: (state, [value]) => [...((state as string[] | null) ?? []), jsonTextOf(value as Value, known)],
           finish: (state) => {
             if (state === null) return null;
             const text = `[${(state as string[]).join(', ')}]`;
@@ -1417,6 +1419,20 @@ export function aggregate(
   );
 }
 
-function jsonAggregated(value: Value, type: SqlType): string {
-  return type === JSON_TYPE && value !== null ? String(value) : formatJson(jsonOf(value, type));
+/** The text that the functions for json make of a value: JSON as it is, arrays and rows without spaces. */
+function jsonTextOf(value: Value, type: SqlType): string {
+  if (value === null) return 'null';
+  if (type === JSON_TYPE || type === JSONB) return String(value);
+  if (type.element !== undefined) {
+    const { element } = type;
+    return `[${(value as Row).map((each) => jsonTextOf(each, element)).join(',')}]`;
+  }
+  if (type.fields !== undefined) {
+    const fields = type.fields.map(
+      ({ name, type: of }, index) =>
+        `${JSON.stringify(name)}:${jsonTextOf((value as Row)[index] ?? null, of)}`,
+    );
+    return `{${fields.join(',')}}`;
+  }
+  return formatJson(jsonOf(value, type));
 }

@@ -313,10 +313,11 @@ function* checkReferencing(
   }
 }
 
-function* fire(
-  run: Run,
+/** Calls the triggers of a statement. */
+export function* fire(
+  run: Pick<Run, 'session'>,
   table: Table,
-  event: 'INSERT' | 'UPDATE' | 'DELETE',
+  event: 'INSERT' | 'UPDATE' | 'DELETE' | 'TRUNCATE',
   before: boolean,
   rows: { readonly added: readonly Row[]; readonly removed: readonly Row[] },
 ): Steps<void> {
@@ -359,9 +360,7 @@ export function defaultOf(compiler: Compiler, column: Column): Expression {
 function columnIndex(table: Table, name: string): number {
   const index = table.columns.findIndex((column) => column.name === name);
   if (index === -1) {
-    throw new PostgresError('42703', `column "${name}" of relation "${table.name}" does not exist`, {
-      table: table.name,
-    });
+    throw new PostgresError('42703', `column "${name}" of relation "${table.name}" does not exist`);
   }
   return index;
 }

@@ -6,6 +6,9 @@ import { PostgresError, unsupported } from './postgres-error.ts';
 import type { Run, Steps, VariableScope } from './run.ts';
 import { BOOL, recordOf, TEXT, typeNamed, arrayOf, type Row, type SqlType, type Value } from './types.ts';
 
+/** Who calls. */
+type Caller = Pick<Run, 'session'>;
+
 /** A node of the parser's tree: one key that says what it is. */
 type Tree = Readonly<Record<string, unknown>>;
 
@@ -93,7 +96,7 @@ function only(tree: Tree): readonly [string, unknown] {
 /** Calls a function that gives a table. */
 export function* callFunction(
   definition: SqlFunction,
-  run: Run,
+  run: Caller,
   args: readonly Value[],
 ): Steps<readonly Row[]> {
   const body = bodyOf(definition);
@@ -105,7 +108,7 @@ export function* callFunction(
 
 /** Calls the function of a trigger for each statement. */
 export function* callTrigger(
-  run: Run,
+  run: Caller,
   table: Table,
   trigger: Trigger,
   event: string,
@@ -137,12 +140,12 @@ function frameOf(
 }
 
 /** True: the function has returned. */
-function* runBlock(run: Run, frame: Frame, statements: readonly Tree[]): Steps<boolean> {
+function* runBlock(run: Caller, frame: Frame, statements: readonly Tree[]): Steps<boolean> {
   for (const statement of statements) if (yield* runStatement(run, frame, statement)) return true;
   return false;
 }
 
-function* runStatement(run: Run, frame: Frame, statement: Tree): Steps<boolean> {
+function* runStatement(run: Caller, frame: Frame, statement: Tree): Steps<boolean> {
   const [kind, content] = only(statement);
   const tree = content as Tree;
   const setFound = (found: boolean): void => {
@@ -225,7 +228,7 @@ const CONDITIONS: Readonly<Record<string, string>> = {
   invalid_parameter_value: '22023',
 };
 
-function* raise(run: Run, frame: Frame, tree: Tree): Steps<void> {
+function* raise(run: Caller, frame: Frame, tree: Tree): Steps<void> {
   const EXCEPTION_LEVEL = 21;
   if (tree['elog_level'] !== EXCEPTION_LEVEL) return;
   const values: Value[] = [];
@@ -248,12 +251,12 @@ function* raise(run: Run, frame: Frame, tree: Tree): Steps<void> {
   });
 }
 
-function* evaluate(run: Run, frame: Frame, expression: Tree): Steps<Value> {
+function* evaluate(run: Caller, frame: Frame, expression: Tree): Steps<Value> {
   const { rows } = yield* runQuery(run, frame, expression);
   return rows[0]?.[0] ?? null;
 }
 
-function* text(run: Run, frame: Frame, expression: Tree): Steps<Value> {
+function* text(run: Caller, frame: Frame, expression: Tree): Steps<Value> {
   const { rows, plan } = yield* runQuery(run, frame, expression);
   const value = rows[0]?.[0] ?? null;
   return value === null ? null : (plan.query.columns[0]?.type ?? TEXT).output(value);
@@ -262,7 +265,7 @@ function* text(run: Run, frame: Frame, expression: Tree): Steps<Value> {
 const EXPRESSION_MODE = 2;
 
 function* runQuery(
-  run: Run,
+  run: Caller,
   frame: Frame,
   holder: Tree,
 ): Steps<{ readonly rows: readonly Row[]; readonly plan: Plan }> {

@@ -185,11 +185,18 @@ export class Session implements SessionState {
     this.#fail();
   }
 
+  /** An error undoes the transaction, or what was done since its last savepoint, at once; the client is to say so too. */
   #fail(): void {
-    if (this.#status === 'T') {
+    const savepoint = this.#savepoints.at(-1);
+    if (this.#status === 'I') this.#rollBack();
+    else if (this.#status === 'T') {
       this.#status = 'E';
-      // What it has done is of no more use to anybody; its locks stay until it is rolled back.
-    } else if (this.#status === 'I') this.#rollBack();
+      if (savepoint === undefined) this.database.rollBack(this.transaction);
+      else {
+        undoTo(this.transaction, savepoint.undo);
+        this.database.wakeWaiters();
+      }
+    }
   }
 
   async #step(kind: 'statement' | 'commit' | 'answer', text: string): Promise<void> {
