@@ -43,11 +43,13 @@ async function sql(url: string, ...statements: string[]): Promise<void> {
 /** Checks the fleet with one database replaced by a corrupted copy. */
 async function checkCorrupted(service: string, ...statements: string[]): Promise<CheckReport> {
   const name = uniqueName('corrupted');
-  await sql(fleet.adminUrl, `CREATE DATABASE ${name} TEMPLATE ${service} OWNER ${service}`);
+  await sql(fleet.adminUrl, `CREATE DATABASE ${name} TEMPLATE ${service}`);
   try {
     const copy = new URL(fleet.databases[service] ?? '');
     copy.pathname = `/${name}`;
-    await sql(copy.href, ...statements);
+    const owner = new URL(fleet.adminUrl);
+    owner.pathname = copy.pathname;
+    await sql(owner.href, ...statements);
     return await check(accessTo({ databases: { ...fleet.databases, [service]: copy.href } }));
   } finally {
     await sql(fleet.adminUrl, `DROP DATABASE ${name} WITH (FORCE)`);

@@ -12,12 +12,13 @@ import {
   type EmbeddedPostgres,
 } from '@flotilla/embedded';
 import { dataDirAt, type DataDir } from '@flotilla/fleet/stack/data-dir';
+import { accessOf } from '@flotilla/fleet/stack/nats-access';
 import { requireState, type FleetState } from '@flotilla/fleet/stack/state';
 import { newId } from '@flotilla/kernel';
+import { connectNats } from '@flotilla/messaging';
 import { until } from '@flotilla/testing';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
-import { headers } from '@nats-io/nats-core';
-import { connect } from '@nats-io/transport-node';
+import { headers, type NatsConnection } from '@nats-io/nats-core';
 import { Client } from 'pg';
 import type { ExpectedOrder, ExpectedPoison } from '../../src/checker/access.ts';
 import { awaitRest } from '../../src/checker/rest.ts';
@@ -136,6 +137,7 @@ async function makeHistory({
   gatewayUrl = '',
   nats,
   databases,
+  credentials,
 }: FleetState): Promise<Omit<History, 'state'>> {
   const api = await login(gatewayUrl);
   await api.put('/v1/products/LANTERN', {
@@ -193,40 +195,38 @@ async function makeHistory({
   );
 
   const poison = { id: newId() };
-  await publishPoison(nats.url, poison.id);
-  await untilAtRest(nats.url, databases);
+  const client = await connectNats({ ...accessOf(nats.url, credentials.operator), name: 'checker test' });
+  try {
+    await publishPoison(client, poison.id);
+    await untilAtRest(client, databases);
+  } finally {
+    await client.close();
+  }
   const orders = { completed, other, outOfStock, declined, cancelled, returned, returnId: String(returnId) };
   return { orders, accepted, poison: [poison] };
 }
 
 /** A message of a known type that is no JSON; resolves when both of its readers have given it up. */
-async function publishPoison(natsUrl: string, id: string): Promise<void> {
-  const client = await connect({ servers: natsUrl });
-  try {
-    const told = headers();
-    told.set('ce-id', id);
-    told.set('ce-type', 'orders.OrderConfirmed.v1');
-    told.set('Nats-Msg-Id', id);
-    await jetstream(client).publish('evt.orders.OrderConfirmed.v1.0.poison', 'not JSON', { headers: told });
-    const manager = await jetstreamManager(client);
-    await until(async () => (await manager.streams.info('DLQ')).state.messages === 2, {
-      timeoutMs: 30_000,
-      describe: 'the poison is dead',
-    });
-  } finally {
-    await client.close();
-  }
+async function publishPoison(client: NatsConnection, id: string): Promise<void> {
+  const told = headers();
+  told.set('ce-id', id);
+  told.set('ce-type', 'orders.OrderConfirmed.v1');
+  told.set('Nats-Msg-Id', id);
+  await jetstream(client).publish('evt.orders.OrderConfirmed.v1.0.poison', 'not JSON', { headers: told });
+  const manager = await jetstreamManager(client, { checkAPI: false });
+  await until(async () => (await manager.streams.info('DLQ')).state.messages === 2, {
+    timeoutMs: 30_000,
+    describe: 'the poison is dead',
+  });
 }
 
 /** Views and messages follow an order's end. */
-async function untilAtRest(natsUrl: string, databases: Readonly<Record<string, string>>): Promise<void> {
-  const client = await connect({ servers: natsUrl });
-  try {
-    const busy = await awaitRest({ natsUrl, databases, expected: { orders: [] } }, client, 60_000);
-    if (busy.length > 0) throw new Error(`The fleet does not come to rest: ${busy.join(', ')}`);
-  } finally {
-    await client.close();
-  }
+async function untilAtRest(
+  client: NatsConnection,
+  databases: Readonly<Record<string, string>>,
+): Promise<void> {
+  const busy = await awaitRest({ natsUrl: '', databases, expected: { orders: [] } }, client, 60_000);
+  if (busy.length > 0) throw new Error(`The fleet does not come to rest: ${busy.join(', ')}`);
 }
 
 async function untilCopied(url: string): Promise<void> {
