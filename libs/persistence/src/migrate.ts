@@ -153,6 +153,8 @@ async function withClient<T>(options: MigrateOptions, work: (client: Client) => 
     statement_timeout: 0,
     lock_timeout: 0,
   });
+  // The statement under way says why the connection broke; unheard, Node would end the whole process for it.
+  client.on('error', () => undefined);
   await client.connect();
   try {
     return await work(client);

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { createTestDatabase, type TestDatabase } from '@flotilla/testing';
+import { createTestDatabase, until, type TestDatabase } from '@flotilla/testing';
 import {
   assertMigrated,
   migrate,
@@ -86,4 +86,26 @@ it('is loaded by Node from its sources, without a compiler', async () => {
     database.url,
   ]);
   expect(JSON.parse(stdout)).toEqual({ applied: [...CHASSIS, OWN], present: [] });
+});
+
+it('says why it cannot check the migrations when its connection breaks, and lives', async () => {
+  await migrate({ url: database.url, migrations });
+  await opened.connection(database.adminUrl, async (client) => {
+    await client.query('BEGIN');
+    // The check waits here, with its connection open.
+    await client.query('LOCK TABLE migrations IN ACCESS EXCLUSIVE MODE');
+    const checked = assertMigrated({ url: database.url, migrations }).catch((error: unknown) => error);
+    await until(() =>
+      opened.connection(database.adminUrl, async (other) => {
+        const { rows } = await other.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'flotilla migrate' AND wait_event_type = 'Lock'`,
+        );
+        return rows.length > 0;
+      }),
+    );
+    // Unheard, the end of the connection would end this process.
+    expect(await checked).toMatchObject({ code: '57P01' });
+    await client.query('ROLLBACK');
+  });
 });

@@ -77,8 +77,11 @@ describe('a simulation', () => {
     const seen: (string | undefined)[] = [];
     context.run('mine', () => simulation.after(1, () => seen.push(context.getStore())));
     simulation.after(1, () => seen.push(context.getStore()));
+    context.run('mine', () =>
+      simulation.outside(() => simulation.after(1, () => seen.push(context.getStore()))),
+    );
     await simulation.run(() => false, long);
-    expect(seen).toEqual(['mine', undefined]);
+    expect(seen).toEqual(['mine', undefined, undefined]);
   });
 
   it('is the same for the same seed, and another for another', async () => {

@@ -25,6 +25,11 @@ export class SimulatedProcess {
     return processes.run(this, code);
   }
 
+  /** Writes a line into the trace for readers; no part of its hash. */
+  note(what: string): void {
+    if (this.#alive) this.#simulation.trace.note(this.#simulation.elapsedMs, this.name, what);
+  }
+
   /** Ends it as `kill -9` does: its timers and everything it waits for are gone. */
   crash(): void {
     this.#alive = false;
@@ -33,6 +38,8 @@ export class SimulatedProcess {
 }
 
 const processes = new AsyncLocalStorage<SimulatedProcess>();
+/** Nobody's context: neither a process's, nor that of the message that one handles. */
+const inNoContext = AsyncLocalStorage.snapshot();
 
 /** The simulated process whose code runs; undefined outside of all. */
 export function currentProcess(): SimulatedProcess | undefined {
@@ -74,8 +81,11 @@ export class Simulation {
   readonly trace: Trace;
   /** For the latencies of everything. */
   readonly latencies: SeededRandom;
-  /** For `Math.random`: the jitter of the code that is simulated. */
-  readonly jitter: SeededRandom;
+  /**
+   * For `Math.random`: the jitter of the code that is simulated. What it gives depends on the event in which it is drawn
+   * and not on what was drawn before, because libraries draw in bulk, and keep the rest for the next simulation.
+   */
+  readonly jitter: { next(): number };
   /** A clock of simulated time; its timers belong to the process that set them. */
   readonly clock: Clock;
   readonly #queue = new EventQueue<SimulatedEvent>();
@@ -88,7 +98,15 @@ export class Simulation {
     this.seed = seed;
     this.trace = new Trace({ keep: trace });
     this.latencies = new SeededRandom(seed, 'latencies');
-    this.jitter = new SeededRandom(seed, 'jitter');
+    let event = 0;
+    let drawn = 0;
+    this.jitter = {
+      next: () => {
+        drawn = event === this.#events ? drawn + 1 : 0;
+        event = this.#events;
+        return mixed(seed, event, drawn);
+      },
+    };
     this.#startMs = startMs;
     this.clock = {
       now: () => this.now(),
@@ -117,9 +135,9 @@ export class Simulation {
     return new SimulatedProcess(this, name);
   }
 
-  /** Runs code as no process: what it starts goes on whatever becomes of the one that it is called in. */
+  /** Runs code as no process, and in nobody's context: what it starts goes on whatever becomes of the one that it is called in. */
   outside<T>(code: () => T): T {
-    return processes.exit(code);
+    return inNoContext(code);
   }
 
   /** Writes a line into the trace, as the running process. */
@@ -208,4 +226,12 @@ export class Simulation {
       signal?.addEventListener('abort', finish, { once: true });
     });
   }
+}
+
+/** A number from 0 to 1, without 1, that three whole numbers decide (the finisher of MurmurHash3). */
+function mixed(a: number, b: number, c: number): number {
+  let hash = Math.imul(a | 0, 0x9e3779b1) ^ Math.imul(b | 0, 0x85ebca77) ^ Math.imul(c | 0, 0xc2b2ae3d);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return ((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32;
 }

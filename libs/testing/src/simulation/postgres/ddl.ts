@@ -76,6 +76,8 @@ export function* define(session: SessionState, node: Node, text: string): Steps<
   }
   if ('CommentStmt' in node) return 'COMMENT';
   if ('VacuumStmt' in node) return 'ANALYZE';
+  // Everybody may do everything here.
+  if ('GrantStmt' in node) return node.GrantStmt.is_grant === true ? 'GRANT' : 'REVOKE';
   throw unsupported(`the statement ${entryOf(node)[0]}`);
 }
 

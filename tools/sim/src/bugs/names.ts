@@ -1,0 +1,20 @@
+/** The planted bugs, by name; what they are is in bugs.ts, which needs the services. */
+export const bugNames = [
+  'ack-before-commit',
+  'inbox-outside-transaction',
+  'outbox-outside-transaction',
+  'commit-taken-for-granted',
+  'version-not-checked',
+  'timers-in-memory',
+  'replies-not-correlated',
+  'step-not-undone',
+  'publish-before-stored',
+  'retried-under-new-ids',
+  'no-relay',
+  'no-reconciler',
+  'payments-without-keys',
+  'returns-without-lock',
+  'no-inbox',
+] as const;
+
+export type BugName = (typeof bugNames)[number];
