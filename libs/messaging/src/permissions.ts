@@ -230,7 +230,8 @@ export function operatorPermissions(user: string): BrokerPermissions {
         `$JS.API.DIRECT.GET.${PAYLOAD_STREAM}.>`,
       ],
     },
-    subscribe: { allow: [`${inboxPrefixOf(user)}.>`] },
-    allow_responses: false,
+    // `fleet operator` answers other programs there.
+    subscribe: { allow: [`${inboxPrefixOf(user)}.>`, 'ops.fleet.>'] },
+    allow_responses: true,
   };
 }

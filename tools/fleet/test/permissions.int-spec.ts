@@ -21,6 +21,7 @@ import {
 import { startTestNats, until, type TestServer } from '@flotilla/testing';
 import { discoverServices, type Service } from '../src/services.ts';
 import { lagsOf } from '../src/commands/status.ts';
+import { OPERATOR_API_SUBJECT } from '../src/operate/operator-api.ts';
 import { natsGrants } from '../src/stack/identities.ts';
 import { accessOf } from '../src/stack/nats-access.ts';
 import { provisionFleet } from '../src/stack/provisioning.ts';
@@ -229,6 +230,7 @@ describe('the others', () => {
     const bucket = new ConfigBucket(connection);
     await bucket.set('shipping', 'maxInFlight', '9', { by: 'ada', after: 0 });
     expect(await bucket.read('shipping', 'maxInFlight')).toMatchObject({ value: '9' });
+    expect(await maySubscribe(connection, OPERATOR_API_SUBJECT)).toBe(true);
     for (const subject of [
       '$JS.API.STREAM.DELETE.EVT_orders',
       '$JS.API.STREAM.PURGE.EVT_orders',
