@@ -6,6 +6,8 @@ import {
   configSubject,
   connectNats,
   inboxPrefixOf,
+  AuditTrail,
+  DeadLetters,
   operatorPermissions,
   permissionsOf,
   provision,
@@ -120,6 +122,30 @@ describe('the permissions of a service', () => {
     const denied = /Permissions Violation/i;
     await expect(own.set('pad', 'maxInFlight', '8', { by: 'pad', after: 1 })).rejects.toThrow(denied);
     await expect(own.read('control', 'maxInFlight')).rejects.toThrow(denied);
+  });
+
+  it('let an operator read dead letters, keep the record of its acts, and answer who asks for them', async () => {
+    const operator = await connectNats({
+      servers: nats.url,
+      name: 'operator',
+      inboxPrefix: inboxPrefixOf('operator'),
+      credentials: { user: 'operator', password: 'operator' },
+    });
+    expect(await new DeadLetters(operator).groups()).toMatchObject({ complete: true });
+    const trail = new AuditTrail(operator);
+    await trail.record({ by: 'ada', via: 'cli', area: 'test', action: 'look', target: 'all', detail: {} });
+    expect(await trail.list({ area: 'test' })).toMatchObject([{ by: 'ada', action: 'look' }]);
+    operator.subscribe('ops.fleet.dead-letters', {
+      callback: (_error, message) => void message.respond('here'),
+    });
+    await operator.flush();
+    expect((await operator.request('ops.fleet.dead-letters', '', { timeout: 2_000 })).string()).toBe('here');
+    const denied = /Permissions Violation/i;
+    await expect(pad.connection.request('ops.fleet.dead-letters', '', { timeout: 1_000 })).rejects.toThrow(
+      denied,
+    );
+    await expect(new AuditTrail(pad.connection).list()).rejects.toThrow(denied);
+    await operator.close();
   });
 
   it('are not enough for anything else, and the refusal is a typed error at once', async () => {

@@ -74,6 +74,7 @@ export class OperatorApi {
   readonly #contracts: () => Promise<ReadonlyMap<string, Contract>>;
   readonly #running = new Set<Promise<void>>();
   #subscription: Subscription | undefined;
+  #failure: Error | undefined;
 
   constructor(connection: NatsConnection, contracts: () => Promise<ReadonlyMap<string, Contract>>) {
     this.#connection = connection;
@@ -84,18 +85,24 @@ export class OperatorApi {
     this.#subscription = this.#connection.subscribe(OPERATOR_API_SUBJECT, {
       queue: 'fleet-operator',
       callback: (error, message) => {
-        if (error !== null) return;
+        if (error !== null) return this.#fail(error);
         const work = this.#answer(message).finally(() => this.#running.delete(work));
         this.#running.add(work);
       },
     });
     await this.#connection.flush();
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Takes no more, and ends what runs. */
   async stop(): Promise<void> {
     this.#subscription?.unsubscribe();
     await Promise.all(this.#running);
+  }
+
+  /** The user may not answer there: told at the start, and no request ever comes. */
+  #fail(error: Error): void {
+    this.#failure = error;
   }
 
   async #answer(message: Msg): Promise<void> {
