@@ -90,6 +90,8 @@ function workThrough(
         '--conditions=@flotilla/source',
         '--disable-warning=ExperimentalWarning',
         '--max-old-space-size=1024',
+        // A seed leaves little behind and makes much: collecting it young costs a third of what it does by default.
+        '--max-semi-space-size=64',
         '--import',
         join(PROCESS_DIR, 'loader.mjs'),
       ],
