@@ -7,6 +7,7 @@ import { fleetFactsOf } from './checks/fleet-facts.ts';
 import { checkInvariants } from './checks/invariants.ts';
 import { drawFaults } from './faults.ts';
 import { drawScenario } from './scenario.ts';
+import type { Row } from './world/rows.ts';
 import type { Databases } from './world/databases.ts';
 import type { SimulatedService } from './world/services.ts';
 import { World } from './world/world.ts';
@@ -104,8 +105,24 @@ function judge(world: World, waiting: readonly string[]): string[] {
     ...complaints,
     ...strayErrors.map((error) => `nobody caught ${errorMessage(error)}${stackOf(error)}`),
     ...books,
-    ...checkInvariants({ rows, now: world.simulation.now(), placed, returned, cancelled }),
+    ...checkInvariants({
+      rows,
+      streamed: streamedEvents(world),
+      now: world.simulation.now(),
+      placed,
+      returned,
+      cancelled,
+    }),
   ];
+}
+
+function streamedEvents(world: World): Row[] {
+  return world.jetstream.messages('EVT_orders').map(({ subject, headers, body }) => ({
+    subject,
+    headers,
+    key: headers['ce-subject'] ?? '',
+    body: Buffer.from(body).toString(),
+  }));
 }
 
 function endingsOf(world: World): Record<string, number> {

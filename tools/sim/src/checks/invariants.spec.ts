@@ -4,10 +4,11 @@ import { checkInvariants, type InvariantFacts } from './invariants.ts';
 const now = Date.UTC(2030, 0, 1, 1);
 const order = 'o-1';
 
+let ids = 0;
 const event = (type: string, version?: number): Row => ({
   subject: `evt.orders.${type}.v1.3.${order}`,
   key: order,
-  headers: { 'ce-type': `orders.${type}.v1` },
+  headers: { 'ce-id': `event-${++ids}`, 'ce-type': `orders.${type}.v1` },
   body: JSON.stringify({ orderId: order, ...(version !== undefined && { version }) }),
 });
 const line = (sequence: number, kind: string, step: string | null): Row => ({
@@ -64,6 +65,7 @@ function found(change: (rows: Record<string, Row[]>) => void, facts: Partial<Inv
   change(tables);
   return checkInvariants({
     rows: (service, table) => tables[`${service}/${table}`] ?? [],
+    streamed: [],
     now,
     placed: [order],
     returned: ['r-1'],

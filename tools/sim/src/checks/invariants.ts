@@ -3,6 +3,8 @@ import { jsonOf, numberOf, textOf, timeOf, type ReadRows, type Row } from '../wo
 /** What is compared beside the books that `fleet verify` compares. */
 export interface InvariantFacts {
   readonly rows: ReadRows;
+  /** What the stream of the orders' events has, as rows of an outbox. */
+  readonly streamed: readonly Row[];
   /** Simulated wall time, milliseconds since the epoch. */
   readonly now: number;
   /** Orders of which a customer has the answer that they are placed. */
@@ -39,8 +41,10 @@ export const invariants: Readonly<Record<string, Invariant>> = {
     ];
   },
 
-  'each order reaches one end, and says each of its changes once': ({ rows }) => {
-    const events = Map.groupBy(outboxEvents(rows('orders', 'outbox'), 'evt.orders.'), ({ key }) => key);
+  'each order reaches one end, and says each of its changes once': ({ rows, streamed }) => {
+    // Whoever wrote them: what was sent and not kept counts, and what a lost stream had.
+    const sent = outboxEvents([...rows('orders', 'outbox'), ...streamed], 'evt.orders.');
+    const events = Map.groupBy([...new Map(sent.map((each) => [each.id, each])).values()], ({ key }) => key);
     return rows('orders', 'orders').flatMap((row) => {
       const id = textOf(row['order_id']);
       const version = numberOf(row['version']);
@@ -160,6 +164,7 @@ export function checkInvariants(facts: InvariantFacts): string[] {
 }
 
 interface OutboxEvent {
+  readonly id: string;
   readonly key: string;
   readonly type: string;
   readonly body: Readonly<Record<string, unknown>>;
@@ -169,6 +174,7 @@ function outboxEvents(outbox: readonly Row[], prefix: string): OutboxEvent[] {
   return outbox
     .filter((row) => textOf(row['subject']).startsWith(prefix))
     .map((row) => ({
+      id: jsonOf<Record<string, string>>(row['headers'])['ce-id'] ?? '',
       key: textOf(row['key']),
       type: jsonOf<Record<string, string>>(row['headers'])['ce-type'] ?? '',
       body: jsonOf<Record<string, unknown>>(textOf(row['body'])),
