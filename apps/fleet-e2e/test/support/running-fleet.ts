@@ -34,7 +34,7 @@ export interface Instance {
 export interface FleetStatus {
   readonly ready: boolean;
   readonly instances: readonly Instance[];
-  readonly nats: { readonly url: string };
+  readonly nats: { readonly url: string; readonly pid: number };
 }
 
 /** A whole fleet, started by `fleet up` as a user starts it, on ports and data of its own. */
@@ -150,6 +150,23 @@ export class RunningFleet implements AsyncDisposable {
       },
       { timeoutMs: 60_000, intervalMs: 250, describe: `${name} runs again after kill -9` },
     );
+  }
+
+  /** Runs `work` while a service takes connections and messages and answers nothing; then it goes on. */
+  async frozen(name: string, work: () => Promise<void>): Promise<void> {
+    const { pid } = await this.#instance(name);
+    process.kill(pid, 'SIGSTOP');
+    try {
+      await work();
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
+  }
+
+  /** The metrics of one service, as Prometheus reads them. */
+  async metrics(name: string): Promise<string> {
+    const { port } = await this.#instance(name);
+    return (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
   }
 
   /** The log of one service, as lines of JSON. */
