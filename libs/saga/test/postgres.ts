@@ -1,4 +1,5 @@
-import { createTestDatabase, type TestDatabase } from '@flotilla/testing';
+import { createTestDatabase } from '@flotilla/testing';
+import { SimulatedPostgres } from '@flotilla/testing/simulated-postgres';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Client, Pool, type PoolClient } from 'pg';
 import { sagaMigrations } from '../src/migration.ts';
@@ -21,19 +22,33 @@ const template = {
 export class SagaDatabase {
   readonly statements: { readonly sql: string; readonly params: readonly unknown[] }[] = [];
   readonly store: PostgresSagaStore;
-  readonly #database: TestDatabase;
   readonly #pool: Pool;
+  readonly #dropDatabase: () => Promise<void>;
   readonly #current = new AsyncLocalStorage<PoolClient>();
 
-  private constructor(database: TestDatabase) {
-    this.#database = database;
-    this.#pool = new Pool({ connectionString: database.url, max: 8 });
+  private constructor(pool: Pool, dropDatabase: () => Promise<void>) {
+    this.#pool = pool;
+    this.#dropDatabase = dropDatabase;
     const unit: SagaUnit = { query: (sql, params) => this.query(sql, params) };
     this.store = new PostgresSagaStore(unit);
   }
 
   static async create(): Promise<SagaDatabase> {
-    return new SagaDatabase(await createTestDatabase({ template }));
+    const database = await createTestDatabase({ template });
+    return new SagaDatabase(new Pool({ connectionString: database.url, max: 8 }), () => database.drop());
+  }
+
+  /** In the memory of this process. */
+  static async simulated(): Promise<SagaDatabase> {
+    const server = new SimulatedPostgres({
+      step: () => Promise.resolve(),
+      now: () => new Date(),
+      random: () => 0.5,
+    });
+    server.createDatabase('saga');
+    const pool = new server.driver.Pool({ connectionString: 'postgres://saga@simulated/saga', max: 8 });
+    for (const migration of sagaMigrations) await new migration().up({ query: (sql) => pool.query(sql) });
+    return new SagaDatabase(pool, () => Promise.resolve());
   }
 
   /** SQL in the current unit of work. */
@@ -73,6 +88,6 @@ export class SagaDatabase {
 
   async drop(): Promise<void> {
     await this.#pool.end();
-    await this.#database.drop();
+    await this.#dropDatabase();
   }
 }

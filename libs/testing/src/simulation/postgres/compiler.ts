@@ -147,6 +147,8 @@ export function itemsOf(node: Node | undefined): readonly Node[] {
 /** How queries are compiled; kept apart so that expressions and queries need not import each other. */
 export interface QueryCompiler {
   select(compiler: Compiler, statement: SelectStmt, parent: Scope | undefined): Query;
+  /** Calls a function. */
+  readonly call: (own: SqlFunction, run: Run, args: readonly Value[]) => Steps<readonly Row[]>;
 }
 
 /** Compiles one statement. */
@@ -712,7 +714,29 @@ export class Compiler implements ParameterTypes {
     const { args, named } = this.args(call.args ?? [], scope);
     const built = callBuiltIn(this, name, args, named);
     if (built !== undefined) return built;
-    throw noFunction(name, args);
+    const own = this.ownFunction(path);
+    if (own === undefined) throw noFunction(name, args);
+    const rows = this.callBefore(own, args);
+    return { type: own.returns, slots: NO_SLOTS, eval: (run) => rows(run)[0]?.[0] ?? null };
+  }
+
+  /** Calls a function of the database's own, before the statement: it may wait. */
+  callBefore(own: SqlFunction, args: readonly Expression[]): (run: Run) => readonly Row[] {
+    if (args.length !== own.arguments.length) throw noFunction(own.name, args);
+    const given = args.map((each, index) =>
+      cast(this, each, own.arguments[index]?.type ?? each.type, 'implicit'),
+    );
+    if (union(given).size > 0) throw unsupported(`a call of ${own.name} with columns as arguments`);
+    const index = this.newResult();
+    const { call } = this.#queries;
+    this.before.push(function* (run) {
+      run.results[index] = yield* call(
+        own,
+        run,
+        given.map((each) => each.eval(run)),
+      );
+    });
+    return (run) => run.results[index] ?? [];
   }
 
   /** A function of the database's own. */

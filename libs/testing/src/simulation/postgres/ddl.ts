@@ -17,10 +17,11 @@ import { cast } from './expression.ts';
 import { scopeItem } from './from.ts';
 import { defaultOf, fire } from './modify.ts';
 import { lockTable } from './plan.ts';
+import { callFunction } from './plpgsql.ts';
 import { PostgresError, unsupported } from './postgres-error.ts';
 import type { Run, SessionState, Steps } from './run.ts';
 import { compileSelect } from './select.ts';
-import { endTuple, type Tuple } from './storage.ts';
+import { endTuple, type TableLockMode, type Tuple } from './storage.ts';
 import { INT4, INT8, recordOf, type Row, type SqlType, type Value } from './types.ts';
 
 /** Statements that define tables and what belongs to them. Answers the command tag. */
@@ -74,6 +75,16 @@ export function* define(session: SessionState, node: Node, text: string): Steps<
     }
     return 'TRUNCATE TABLE';
   }
+  if ('LockStmt' in node) {
+    for (const each of node.LockStmt.relations ?? []) {
+      if ('RangeVar' in each)
+        yield* lockTable(session, find(session, each.RangeVar), (node.LockStmt.mode ?? 8) as TableLockMode);
+    }
+    return 'LOCK TABLE';
+  }
+  // Whoever connects may do everything.
+  if ('GrantStmt' in node) return node.GrantStmt.is_grant === true ? 'GRANT' : 'REVOKE';
+  if ('AlterDefaultPrivilegesStmt' in node) return 'ALTER DEFAULT PRIVILEGES';
   if ('CommentStmt' in node) return 'COMMENT';
   if ('VacuumStmt' in node) return 'ANALYZE';
   // Everybody may do everything here.
@@ -82,7 +93,7 @@ export function* define(session: SessionState, node: Node, text: string): Steps<
 }
 
 function compilerOf(session: SessionState): Compiler {
-  return new Compiler(session.catalog, { select: compileSelect });
+  return new Compiler(session.catalog, { select: compileSelect, call: callFunction });
 }
 
 function schemaOf(relation: { readonly schemaname?: string } | undefined): string {

@@ -11,9 +11,8 @@ import {
   type OutputColumn,
   type ScopeItem,
 } from './compiler.ts';
-import { cast, comparison, NO_SLOTS, union, type Expression } from './expression.ts';
+import { comparison, NO_SLOTS, type Expression } from './expression.ts';
 import { callBuiltIn, callTableFunction, noFunction } from './functions.ts';
-import { callFunction } from './plpgsql.ts';
 import type { Run } from './run.ts';
 import { isVisible, type IndexKey, type TableLockMode, type Tuple } from './storage.ts';
 import { systemTable } from './system-tables.ts';
@@ -375,23 +374,8 @@ function tableOf(
   }
   const own = compiler.ownFunction(path);
   if (own !== undefined) {
-    const given = args.map((each, index) => {
-      const type = own.arguments[index]?.type;
-      if (type === undefined) throw noFunction(name, args);
-      return cast(compiler, each, type, 'implicit');
-    });
-    const slots = union(given);
-    if (slots.size > 0) throw unsupported(`a call of ${name} with columns as arguments`);
     const columns = own.returns.fields ?? [{ name, type: own.returns }];
-    const index = compiler.newResult();
-    compiler.before.push(function* (run) {
-      run.results[index] = yield* callFunction(
-        own,
-        run,
-        given.map((each) => each.eval(run)),
-      );
-    });
-    return { columns, slots: NO_SLOTS, rows: (run) => run.results[index] ?? [] };
+    return { columns, slots: NO_SLOTS, rows: compiler.callBefore(own, args) };
   }
   const value = callBuiltIn(compiler, name, args, named);
   if (value === undefined) throw noFunction(name, args);

@@ -2,6 +2,7 @@ import type { Node } from 'libpg-query';
 import type { CatalogEntry, CatalogView, Table } from './catalog.ts';
 import { Compiler, entryOf, type Query } from './compiler.ts';
 import type { ParsedStatement } from './parser.ts';
+import { callFunction } from './plpgsql.ts';
 import { PostgresError } from './postgres-error.ts';
 import { retrying, type Run, type SessionState, type Steps, type VariableScope } from './run.ts';
 import { compileAny, compileSelect } from './select.ts';
@@ -38,7 +39,7 @@ export function isPlannable(node: Node): boolean {
 }
 
 export function compile(catalog: CatalogView, node: Node, given: Surroundings = {}): Plan {
-  const compiler = new Compiler(catalog, { select: compileSelect }, given);
+  const compiler = new Compiler(catalog, { select: compileSelect, call: callFunction }, given);
   const query = compileAny(compiler, node, undefined);
   return {
     command: COMMANDS[entryOf(node)[0]] ?? 'SELECT',

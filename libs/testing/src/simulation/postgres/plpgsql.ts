@@ -1,7 +1,8 @@
 import type { Node } from 'libpg-query';
 import { displayName, type SqlFunction, type Table, type Trigger } from './catalog.ts';
+import { define } from './ddl.ts';
 import { parse, parseFunction } from './parser.ts';
-import { nestedPlan, runPlan, type Plan } from './plan.ts';
+import { isPlannable, nestedPlan, planFor, runPlan, type Plan } from './plan.ts';
 import { PostgresError, unsupported } from './postgres-error.ts';
 import type { Run, Steps, VariableScope } from './run.ts';
 import { BOOL, recordOf, TEXT, typeNamed, arrayOf, type Row, type SqlType, type Value } from './types.ts';
@@ -22,6 +23,8 @@ interface Datum {
   readonly type: SqlType | undefined;
   /** Of a field of a record: the record's number. */
   readonly parent: number | undefined;
+  /** What it is when the function begins. */
+  readonly initial?: Tree;
 }
 
 interface Body {
@@ -61,11 +64,14 @@ function bodyOf(definition: SqlFunction): Body {
       readonly fieldname?: string;
       readonly recparentno?: number;
       readonly datatype?: Tree;
+      readonly default_val?: Tree;
     };
     if (kind === 'PLpgSQL_recfield')
       return { name: datum.fieldname ?? '', type: undefined, parent: datum.recparentno ?? 0 };
     const typeName = (datum.datatype?.['PLpgSQL_type'] as { readonly typname?: string } | undefined)?.typname;
+    const { default_val: initial } = datum;
     return {
+      ...(initial !== undefined && { initial }),
       name: datum.refname ?? '',
       type: kind === 'PLpgSQL_var' ? variableType(typeName) : undefined,
       parent: undefined,
@@ -102,6 +108,7 @@ export function* callFunction(
   const body = bodyOf(definition);
   const frame = frameOf(body, definition, new Map(), new Map());
   for (const [index, value] of args.entries()) frame.values[index] = value;
+  yield* initialise(run, frame);
   yield* runBlock(run, frame, body.statements);
   return frame.rows;
 }
@@ -139,6 +146,12 @@ function frameOf(
   return { body, values, fields: [], rows: [], transitions, transitionTables, functionName: definition.name };
 }
 
+/** The values that declarations give, in order: each may use those before. */
+function* initialise(run: Caller, frame: Frame): Steps<void> {
+  for (const [index, { initial }] of frame.body.data.entries())
+    if (initial !== undefined) frame.values[index] = yield* evaluate(run, frame, initial);
+}
+
 /** True: the function has returned. */
 function* runBlock(run: Caller, frame: Frame, statements: readonly Tree[]): Steps<boolean> {
   for (const statement of statements) if (yield* runStatement(run, frame, statement)) return true;
@@ -164,9 +177,29 @@ function* runStatement(run: Caller, frame: Frame, statement: Tree): Steps<boolea
       return false;
     }
     case 'PLpgSQL_stmt_execsql': {
+      const { query: sql } = (tree['sqlstmt'] as Tree)['PLpgSQL_expr'] as Expression;
+      const [own] = parse(sql);
+      if (own !== undefined && !isPlannable(own.node)) {
+        yield* define(run.session, own.node, own.text);
+        return false;
+      }
       const { rows, plan } = yield* runQuery(run, frame, tree['sqlstmt'] as Tree);
       if (tree['into'] === true) into(frame, tree, plan, rows);
       setFound(rows.length > 0);
+      return false;
+    }
+    case 'PLpgSQL_stmt_dynexecute': {
+      if (tree['params'] !== undefined) throw unsupported('EXECUTE ... USING in PL/pgSQL');
+      const sql = String(yield* text(run, frame, tree['query'] as Tree));
+      for (const each of parse(sql)) {
+        if (!isPlannable(each.node)) {
+          yield* define(run.session, each.node, each.text);
+          continue;
+        }
+        const plan = planFor(run.session.catalog, each);
+        const rows = yield* runPlan(run.session, plan, []);
+        if (tree['into'] === true) into(frame, tree, plan, rows);
+      }
       return false;
     }
     case 'PLpgSQL_stmt_if': {

@@ -5,11 +5,11 @@ import type { Micros } from './date-time.ts';
 import { define } from './ddl.ts';
 import { notify } from './functions.ts';
 import { parse, type ParsedStatement } from './parser.ts';
-import { isPlannable, lockTable, planFor, runPlan, type Plan } from './plan.ts';
+import { isPlannable, planFor, runPlan, type Plan } from './plan.ts';
 import { PostgresError, unsupported } from './postgres-error.ts';
 import type { Run, SessionState, Steps, Wait } from './run.ts';
 import type { SimulatedPostgresHooks } from './simulated-postgres.ts';
-import { Transaction, undoTo, type Database, type TableLockMode, type Waiter } from './storage.ts';
+import { Transaction, undoTo, type Database, type Waiter } from './storage.ts';
 import { TEXT, type Row, type SqlType, type Value } from './types.ts';
 
 export interface ResultField {
@@ -411,15 +411,7 @@ export class Session implements SessionState {
       return done('NOTIFY');
     }
     if ('DiscardStmt' in node) return done('DISCARD ALL');
-    if ('LockStmt' in node) {
-      for (const each of node.LockStmt.relations ?? []) {
-        if (!('RangeVar' in each)) continue;
-        const table = this.#catalog.requireTable(each.RangeVar.schemaname, each.RangeVar.relname ?? '');
-        yield* lockTable(this, table, (node.LockStmt.mode ?? 8) as TableLockMode);
-      }
-      return done('LOCK TABLE');
-    }
-    if (this.#readOnly) throw readOnly(entryOf(node)[0].replace('Stmt', ''));
+    if (this.#readOnly && !('LockStmt' in node)) throw readOnly(entryOf(node)[0].replace('Stmt', ''));
     this.transaction.command += 1;
     return done(yield* define(this, node, text));
   }
