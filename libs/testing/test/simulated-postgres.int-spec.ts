@@ -299,6 +299,9 @@ describe('changes', () => {
     [
       `INSERT INTO things (id, name) SELECT n, t FROM unnest(array[7, 8], array['s', 'e']) AS x (n, t) ORDER BY n DESC RETURNING id`,
     ],
+    [
+      `INSERT INTO things (id, name, amount, data, at) SELECT n, 'n' || n, '7', '{"x": 1}', '2026-01-01' FROM generate_series(7, 8) AS n RETURNING *`,
+    ],
     [`UPDATE things SET amount = amount + 1, version = version + 1 WHERE id < 3 RETURNING id, amount`],
     [`UPDATE things SET amount = -5 WHERE id = 1`],
     [`UPDATE things SET name = 'two' WHERE id = 1`],

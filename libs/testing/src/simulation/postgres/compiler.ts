@@ -166,6 +166,8 @@ export class Compiler implements ParameterTypes {
   slots = 0;
   results = 0;
   aggregates = 0;
+  /** The types that the next query's columns are for: its literals and parameters without a type get them. */
+  expected: readonly SqlType[] | undefined;
   /** Whether the statement changes or locks rows. */
   writes: string | undefined;
 

@@ -83,12 +83,14 @@ export function* define(session: SessionState, node: Node, text: string): Steps<
     return 'LOCK TABLE';
   }
   // Whoever connects may do everything.
-  if ('GrantStmt' in node) return node.GrantStmt.is_grant === true ? 'GRANT' : 'REVOKE';
+  if ('GrantStmt' in node)
+    return (node.GrantStmt as { readonly is_grant?: boolean }).is_grant === true ? 'GRANT' : 'REVOKE';
   if ('AlterDefaultPrivilegesStmt' in node) return 'ALTER DEFAULT PRIVILEGES';
   if ('CommentStmt' in node) return 'COMMENT';
   if ('VacuumStmt' in node) return 'ANALYZE';
   // Everybody may do everything here.
-  if ('GrantStmt' in node) return node.GrantStmt.is_grant === true ? 'GRANT' : 'REVOKE';
+  if ('GrantStmt' in node)
+    return (node.GrantStmt as { readonly is_grant?: boolean }).is_grant === true ? 'GRANT' : 'REVOKE';
   throw unsupported(`the statement ${entryOf(node)[0]}`);
 }
 

@@ -564,7 +564,8 @@ function compileSource(
       rows: (run) => retrying(run, () => rows.map((row) => row.map((each) => each.eval(run)))),
     };
   }
-  // Parameters in the select list get the types of the columns.
+  // Literals and parameters in the select list get the types of the columns.
+  compiler.expected = places.map((place) => (table.columns[place] as Column).type);
   const query = compileAny(compiler, selectStmt, scope);
   if (query.columns.length > places.length)
     throw new PostgresError('42601', 'INSERT has more expressions than target columns');

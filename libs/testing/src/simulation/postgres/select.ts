@@ -12,14 +12,14 @@ import {
   type Query,
   type SortKey,
 } from './compiler.ts';
-import { cast, commonType, union, type Expression } from './expression.ts';
+import { cast, commonType, typeOf, union, type Expression } from './expression.ts';
 import { compileFrom, conjuncts, joinOrder } from './from.ts';
 import { compileModify } from './modify.ts';
 import { PostgresError, unsupported } from './postgres-error.ts';
 import { retrying, type Run, type Steps } from './run.ts';
 import { lockTuple, type WaitPolicy } from './row-locks.ts';
 import type { RowLockMode, Tuple } from './storage.ts';
-import { INT8, type Row } from './types.ts';
+import { INT8, UNKNOWN, type Row, type SqlType } from './types.ts';
 
 interface Target {
   readonly name: string;
@@ -69,13 +69,15 @@ export function compileAny(compiler: Compiler, node: Node, parent: Scope | undef
 export function compileSelect(compiler: Compiler, statement: SelectStmt, parent: Scope | undefined): Query {
   const scope = new Scope(parent);
   const inside = compiler.slots;
+  const { expected } = compiler;
+  compiler.expected = undefined;
   compileWith(compiler, statement.withClause, scope);
   const query =
     statement.op !== undefined && statement.op !== 'SETOP_NONE'
       ? compileSetOperation(compiler, statement, scope)
       : statement.valuesLists !== undefined
         ? compileValues(compiler, statement, scope)
-        : compilePlain(compiler, statement, scope);
+        : compilePlain(compiler, statement, scope, expected);
   const slots = new Set([...query.slots].filter((slot) => slot < inside));
   return { ...query, slots };
 }
@@ -233,18 +235,35 @@ function limits(
 }
 
 /** The output columns of a select list. */
-export function compileTargets(compiler: Compiler, nodes: readonly Node[], scope: Scope): Target[] {
-  return nodes.flatMap((node): Target[] => {
+export function compileTargets(
+  compiler: Compiler,
+  nodes: readonly Node[],
+  scope: Scope,
+  expected: readonly SqlType[] = [],
+): Target[] {
+  const targets: Target[] = [];
+  for (const node of nodes) {
     if (!('ResTarget' in node)) throw unsupported('this select list');
     const { name, val } = node.ResTarget;
     if (val !== undefined && 'ColumnRef' in val) {
       const fields = val.ColumnRef.fields ?? [];
       const last = fields.at(-1);
-      if (last !== undefined && 'A_Star' in last)
-        return star(compiler, fields.slice(0, -1).map(nameOf).at(-1), scope);
+      if (last !== undefined && 'A_Star' in last) {
+        targets.push(...star(compiler, fields.slice(0, -1).map(nameOf).at(-1), scope));
+        continue;
+      }
     }
-    return [{ name: name ?? outputName(val as Node), expression: compiler.typed(val as Node, scope) }];
-  });
+    const expression = compiler.expression(val as Node, scope);
+    const type = expected[targets.length];
+    targets.push({
+      name: name ?? outputName(val as Node),
+      expression:
+        type !== undefined && typeOf(compiler, expression) === UNKNOWN
+          ? cast(compiler, expression, type, 'assignment')
+          : compiler.settle(expression),
+    });
+  }
+  return targets;
 }
 
 function star(compiler: Compiler, qualifier: string | undefined, scope: Scope): Target[] {
@@ -311,7 +330,12 @@ interface Found {
   readonly tuples: (Tuple | undefined)[] | undefined;
 }
 
-function compilePlain(compiler: Compiler, statement: SelectStmt, scope: Scope): Query {
+function compilePlain(
+  compiler: Compiler,
+  statement: SelectStmt,
+  scope: Scope,
+  expected: readonly SqlType[] | undefined,
+): Query {
   const outside = compiler.slots;
   const locking = (statement.lockingClause ?? []).map((node) => {
     if (!('LockingClause' in node)) throw unsupported('this locking clause');
@@ -327,7 +351,7 @@ function compilePlain(compiler: Compiler, statement: SelectStmt, scope: Scope): 
     locking.some(({ names }) => names.length === 0 || names.includes(alias));
   const from = compileFrom(compiler, statement.fromClause ?? [], scope, isLocked);
   scope.aggregates = [];
-  const targets = compileTargets(compiler, statement.targetList ?? [], scope);
+  const targets = compileTargets(compiler, statement.targetList ?? [], scope, expected);
   const calls = scope.aggregates;
   scope.aggregates = undefined;
   const where = conjuncts(statement.whereClause).map((each) => compiler.condition(each, scope));
