@@ -1,5 +1,4 @@
 import type { Tampering } from '../world/service-process.ts';
-import { unitOfWorkWith } from './persistence-bugs.ts';
 
 const KEYED: ReadonlySet<string | symbol> = new Set(['authorise', 'capture', 'void', 'refund']);
 
@@ -18,9 +17,3 @@ export const paymentsWithoutKeys: Tampering = {
     });
   },
 };
-
-/** Two returns of one order no longer wait for each other. */
-export const returnsWithoutLock = unitOfWorkWith((inner) => ({
-  query: <R>(sql: string, parameters?: readonly unknown[]): Promise<R[]> =>
-    inner.query<R>(/FROM orders\b/.test(sql) ? sql.replace(/\sFOR UPDATE\b/, '') : sql, parameters),
-}));

@@ -29,7 +29,8 @@ export const publishBeforeStored: Tampering = {
     withMethods(broker, {
       publish: (message) => {
         broker.publish(message).catch(() => undefined);
-        return Promise.resolve({ stream: 'somewhere', sequence: 1, duplicate: false });
+        const [kind = '', owner] = message.subject.split('.');
+        return Promise.resolve({ stream: `${kind.toUpperCase()}_${owner}`, sequence: 0, duplicate: false });
       },
     }),
 };

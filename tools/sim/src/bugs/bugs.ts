@@ -1,7 +1,7 @@
 import type { Tampering } from '../world/service-process.ts';
 import type { BugName } from './names.ts';
 import { ackBeforeCommit, publishBeforeStored, retriedUnderNewIds } from './broker-bugs.ts';
-import { paymentsWithoutKeys, returnsWithoutLock } from './application-bugs.ts';
+import { paymentsWithoutKeys } from './application-bugs.ts';
 import {
   commitTakenForGranted,
   inboxOutsideTransaction,
@@ -10,7 +10,7 @@ import {
   noReconciler,
   outboxOutsideTransaction,
 } from './persistence-bugs.ts';
-import { repliesNotCorrelated, stepNotUndone, timersInMemory, versionNotChecked } from './saga-bugs.ts';
+import { repliesNotCorrelated, timersInMemory, versionNotChecked } from './saga-bugs.ts';
 
 /** A fault planted in the product, to see that the simulator finds it. Nothing of the product knows of it. */
 export interface Bug {
@@ -58,11 +58,6 @@ export const bugs: readonly Bug[] = [
     plant: repliesNotCorrelated,
   },
   {
-    name: 'step-not-undone',
-    what: 'a compensation that was not answered is taken for done',
-    plant: stepNotUndone,
-  },
-  {
     name: 'publish-before-stored',
     what: 'a message is marked as published before the broker has acknowledged it',
     plant: publishBeforeStored,
@@ -86,11 +81,6 @@ export const bugs: readonly Bug[] = [
     name: 'payments-without-keys',
     what: 'the payment provider is asked under a new idempotency key each time',
     plant: paymentsWithoutKeys,
-  },
-  {
-    name: 'returns-without-lock',
-    what: 'two returns of one order do not wait for each other',
-    plant: returnsWithoutLock,
   },
   {
     name: 'no-inbox',

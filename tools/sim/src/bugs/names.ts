@@ -7,13 +7,11 @@ export const bugNames = [
   'version-not-checked',
   'timers-in-memory',
   'replies-not-correlated',
-  'step-not-undone',
   'publish-before-stored',
   'retried-under-new-ids',
   'no-relay',
   'no-reconciler',
   'payments-without-keys',
-  'returns-without-lock',
   'no-inbox',
 ] as const;
 

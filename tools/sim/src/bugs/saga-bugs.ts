@@ -50,15 +50,3 @@ export const repliesNotCorrelated = engineWith((engine) => {
     return handleReply({ ...reply, commandId: instance?.commandId ?? reply.commandId });
   };
 });
-
-export const stepNotUndone = engineWith((engine) => {
-  const fireTimer = engine.fireTimer.bind(engine);
-  engine.fireTimer = async (ref) => {
-    const instance = await engine.show(ref.saga, ref.id);
-    if (instance?.direction !== 'compensation' || instance.waiting !== 'reply') return fireTimer(ref);
-    const sagaId = `${ref.saga}:${ref.id}`;
-    const { commandId } = instance;
-    await engine.handleReply({ sagaId, commandId: commandId ?? '', outcome: 'ok', body: null });
-    return { outcome: 'applied' };
-  };
-});
