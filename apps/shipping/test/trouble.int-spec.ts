@@ -73,7 +73,10 @@ describe('a parcel', () => {
       status: 'returned',
       reason: 'nobody could be found at the address',
     });
-    expect(await cancel(orderId)).toEqual({ cancelled: false });
+    // Who does not know that it came back must not take it for stopped: nobody would put its goods on the shelf.
+    await expect(cancel(orderId)).rejects.toMatchObject({ code: 'AlreadyDispatched' });
+    const known = new CancelShipment({ orderId, reason: 'test', takenBack: true });
+    expect(await service.execute(known)).toEqual({ cancelled: false });
   });
 
   it('that is lost says so, once', async () => {

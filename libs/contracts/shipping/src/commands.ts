@@ -29,13 +29,19 @@ export class CreateShipment extends defineCommand({
 
 /**
  * Stops a shipment that has not left yet. Without a shipment it is remembered, so that a late one is refused; one that
- * is back or lost has nothing left to stop.
+ * is lost has nothing left to stop. One that came back is refused until its goods are in stock again: whoever takes it for
+ * stopped would leave them out.
  */
 export class CancelShipment extends defineCommand({
   owner: 'shipping',
   name: 'CancelShipment',
   version: 1,
-  payload: z.object({ orderId, reason: z.string().max(200) }),
+  payload: z.object({
+    orderId,
+    reason: z.string().max(200),
+    /** The parcel came back and its goods are in stock again. */
+    takenBack: z.boolean().optional(),
+  }),
   reply: z.object({ cancelled: z.boolean() }),
   errors: { AlreadyDispatched: z.object({ orderId, dispatchedAt: z.iso.datetime() }) },
   key: byOrder,

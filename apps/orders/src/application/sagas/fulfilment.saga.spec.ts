@@ -360,6 +360,20 @@ describe('a parcel', () => {
     ]);
   });
 
+  it('that is back before we hear that it left: a cancellation is refused, and the goods are booked in', async () => {
+    const returned = { ...parcel, reason: 'unknown address', attempts: 3, returnedAt: at };
+    await handedOver()
+      .cancel('changed my mind', 'pending')
+      .expectCommand(CancelShipment, { orderId })
+      .refuse('AlreadyDispatched', { orderId, dispatchedAt: at }, 'it is returned')
+      .expectCancelDecided(false, 'it is returned')
+      .event(ShipmentDispatched, dispatched)
+      .event(ShipmentReturned, returned)
+      .expectCommand(ReceiveReturn, { orderId, returnKey: 'undelivered' })
+      .reply({ restocked: 5, damaged: 0 })
+      .expectCommand(CancelShipment, { orderId, takenBack: true });
+  });
+
   const lost = (): Conversation =>
     handedOver()
       .event(ShipmentDispatched, dispatched)

@@ -209,7 +209,12 @@ export function fulfilmentSaga(timeouts: FulfilmentTimeouts = fulfilmentTimeouts
         cancel: 'wait',
         compensate: {
           command: CancelShipment,
-          send: ({ orderId }) => ({ orderId, reason: 'order given up' }),
+          // A parcel that came back before we heard that it had left is refused: its goods have to be booked in first.
+          send: ({ orderId, undelivered }) => ({
+            orderId,
+            reason: 'order given up',
+            ...(undelivered !== undefined && { takenBack: true }),
+          }),
         },
       }),
       waitFor('dispatched', [ShipmentDispatched, ShipmentFailed], {
