@@ -37,6 +37,8 @@ export interface Scenario {
   /** Settings of the services beside the defaults. */
   readonly env: Readonly<Record<string, string>>;
   readonly ackWaitMs: number;
+  /** How long a statement takes at most, in milliseconds; the longer, the more of them cross. */
+  readonly statementMs: number;
 }
 
 const TOKENS = ['tok_ok', 'tok_ok', 'tok_ok', 'tok_ok', 'tok_ok', 'tok_flaky', 'tok_declined', 'tok_timeout'];
@@ -76,7 +78,7 @@ export function drawScenario(seed: number): Scenario {
       paymentToken: random.pick(TOKENS),
       recipient: random.pick(RECIPIENTS),
       cancelAtMs: cancels
-        ? Array.from({ length: random.int(1, 2) }, () => placeAtMs + Math.floor(random.next() ** 3 * 20_000))
+        ? Array.from({ length: random.int(1, 2) }, () => placeAtMs + Math.floor(random.next() ** 6 * 20_000))
         : [],
       decision: random.pick(['approve', 'approve', 'approve', 'reject', 'none'] as const),
       returns: Array.from({ length: returns }, () => ({
@@ -109,5 +111,6 @@ export function drawScenario(seed: number): Scenario {
       LOG_LEVEL: 'warn',
     },
     ackWaitMs: random.pick([3_000, 6_000]),
+    statementMs: random.pick([1, 1, 1, 60]),
   };
 }

@@ -295,7 +295,7 @@ export class World {
     const slow = this.faults.happens('slowStatement');
     const takesMs = slow
       ? this.faults.int(1_000, 4_000)
-      : this.simulation.drawLatency(0.05, kind === 'commit' ? 3 : 1);
+      : this.simulation.drawLatency(0.05, this.#parts.scenario.statementMs * (kind === 'commit' ? 3 : 1));
     const wait = (): Promise<void> => this.simulation.takes(takesMs, `${kind} ${this.#labelOf(text)}`);
     await (process === undefined ? wait() : process.run(wait));
     assertAlive(process);
