@@ -94,6 +94,30 @@ describe('publishing from memory', () => {
     });
   });
 
+  it('reads no more rows to mark one message when there are many than when there were none', async () => {
+    const { unitOfWork, outbox } = await replica({ relayPollMs: 60_000 });
+    await outbox.start(broker);
+    const rowsRead = async (): Promise<number> => {
+      // What a connection has counted is reported when it ends; those of the test's own queries end at once.
+      const [counted] = await rows<{ read: string }>(
+        `SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) AS read FROM pg_stat_user_tables WHERE relname LIKE 'outbox%'`,
+      );
+      return Number(counted?.read);
+    };
+    // The plan is kept from the first mark on, made while the table was empty.
+    const before = await rowsRead();
+    const MARKED = 200;
+    for (const key of numbered(MARKED)) {
+      await send(unitOfWork, [key]);
+      expect(await outbox.flush(5_000)).toBe(true);
+    }
+    await outbox.close();
+    await unitOfWork.close();
+    let read = 0;
+    await until(async () => (read = await rowsRead()) - before >= MARKED);
+    expect(read - before).toBeLessThan(10 * MARKED);
+  });
+
   it('publishes nothing of a unit that was rolled back', async () => {
     const { unitOfWork, outbox } = await replica();
     await outbox.start(broker);

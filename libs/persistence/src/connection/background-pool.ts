@@ -20,8 +20,7 @@ export function createMarksPool(connection: DatabaseConnection, log: Persistence
 }
 
 const RELAXED = '-c synchronous_commit=off';
-const PLANNED_ONCE =
-  '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off';
+const PLANNED_ONCE = '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_mergejoin=off';
 
 function createPool(connection: DatabaseConnection, log: PersistenceLog, max: number, options: string): Pool {
   const { Pool: ConnectionPool } = connection.driver ?? pg;

@@ -104,11 +104,12 @@ export class OutboxMarks {
 
   async #update(batch: readonly Mark[]): Promise<void> {
     const times = batch.map(({ row }) => row.writtenAtMs);
+    // The positions twice: by the join alone, a plan made while the table was empty reads all of it to find the given ones.
     await this.#runner.query(
       `UPDATE outbox o
           SET published_at = now(), stream = m.stream, sequence = m.sequence, relay = false, refused_at = NULL, error = NULL
          FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS m (position, stream, sequence)
-        WHERE o.position = m.position AND o.created_at BETWEEN $4 AND $5`,
+        WHERE o.position = m.position AND o.position = ANY ($1::bigint[]) AND o.created_at BETWEEN $4 AND $5`,
       [
         batch.map(({ row }) => row.position),
         // What was handed over is in no stream.
