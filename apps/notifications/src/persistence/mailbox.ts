@@ -62,27 +62,38 @@ const PUT = defineBulk(
   ON CONFLICT (order_id, fact) DO NOTHING`,
 );
 
+const REMEMBER = defineBulk(
+  'writes',
+  { order_id: 'uuid', customer_id: 'text', email: 'text', reference: 'text' },
+  (given) => `
+  INSERT INTO order_contacts (order_id, customer_id, email, reference)
+  SELECT order_id, customer_id, email, reference FROM ${given}
+  ON CONFLICT (order_id) DO NOTHING`,
+);
+
+const CONTACT_OF = defineBulk(
+  'reads',
+  { order_id: 'uuid' },
+  (given) => `
+  SELECT given.n::int AS n, c.customer_id AS "customerId", c.email, c.reference
+    FROM ${given} JOIN order_contacts c ON c.order_id = given.order_id`,
+);
+
 /** The table of messages to customers, and the contacts of their orders. */
 @Injectable()
 export class Mailbox {
   constructor(private readonly unitOfWork: UnitOfWork) {}
 
   async rememberContact(orderId: string, { customerId, email, reference }: OrderContact): Promise<void> {
-    await this.unitOfWork.query(
-      `INSERT INTO order_contacts (order_id, customer_id, email, reference) VALUES ($1, $2, $3, $4)
-       ON CONFLICT (order_id) DO NOTHING`,
-      [orderId, customerId, email ?? null, reference ?? null],
-    );
+    await this.unitOfWork.bulk(REMEMBER, [orderId, customerId, email ?? null, reference ?? null]);
   }
 
   async contactOf(orderId: string): Promise<OrderContact | undefined> {
-    const [row] = await this.unitOfWork.query<{
+    const [row] = await this.unitOfWork.bulk<{
       customerId: string;
       email: string | null;
       reference: string | null;
-    }>(`SELECT customer_id AS "customerId", email, reference FROM order_contacts WHERE order_id = $1`, [
-      orderId,
-    ]);
+    }>(CONTACT_OF, [orderId]);
     return (
       row && {
         customerId: row.customerId,
