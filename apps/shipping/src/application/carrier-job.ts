@@ -21,7 +21,7 @@ import { ShippingConfig } from '../shipping.config.ts';
 const JOB = 'carrier';
 
 /** The longest rest, ms: finds what another process created and died before it could wake its job. */
-const INTERVAL_MS = 1_000;
+const INTERVAL_MS = 5_000;
 
 /** Moves shipments on when the carrier would: each change of state is one statement for many shipments. */
 @Injectable()
