@@ -14,25 +14,23 @@ const severity: readonly BreakerState[] = ['closed', 'half-open', 'open'];
 class ComposedPolicy implements Policy {
   readonly name: string;
   readonly #policies: readonly [Policy, ...Policy[]];
+  readonly #inner: readonly Policy[];
 
   constructor(name: string, policies: readonly [Policy, ...Policy[]]) {
     this.name = name;
     this.#policies = policies;
+    this.#inner = policies.slice(1);
   }
 
   execute<T>(fn: (attempt: Attempt) => Promise<T>, options?: ExecuteOptions<T>): Promise<T> {
-    const [outermost, ...inner] = this.#policies;
     // The number of an attempt is that of the outermost policy that makes several.
-    const within = inner.reduceRight<(attempt: Attempt) => Promise<T>>(
+    const within = this.#inner.reduceRight<(attempt: Attempt) => Promise<T>>(
       (call, policy) =>
         ({ signal, deadline, number }) =>
-          policy.execute((attempt) => call(number > 1 ? { ...attempt, number } : attempt), {
-            signal,
-            deadline,
-          }),
+          policy.execute(number > 1 ? (attempt) => call({ ...attempt, number }) : call, { signal, deadline }),
       fn,
     );
-    return outermost.execute(within, options);
+    return this.#policies[0].execute(within, options);
   }
 
   /** The worst breaker of its parts, and what runs and waits in the innermost that is asked. */

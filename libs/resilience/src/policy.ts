@@ -216,9 +216,14 @@ class CompletePolicy implements SinglePolicy {
     try {
       signal?.throwIfAborted();
       const call = { fn, signal, deadline };
-      const working =
-        this.options.retry === undefined ? this.#attempted(call, 1) : this.#retried(call, repeatable);
-      return await (signal === undefined ? working : orAborted(working, signal));
+      if (signal !== undefined) return await orAborted(this.#worked(call, repeatable), signal);
+      // The same as #worked, in line: most calls succeed at once, and pay for each promise in between.
+      this.options.retry?.budget?.called();
+      try {
+        return await this.#attempted(call, 1);
+      } catch (error) {
+        return await this.#again(error, call, repeatable);
+      }
     } catch (error) {
       outcome = this.#outcomeOf(error, signal);
       if (signal?.aborted === true) throw signal.reason;
@@ -250,18 +255,33 @@ class CompletePolicy implements SinglePolicy {
     return () => this.#listeners.delete(listener);
   }
 
-  async #retried<T>(call: Call<T>, repeatable: ((error: unknown) => boolean) | undefined): Promise<T> {
+  async #worked<T>(call: Call<T>, repeatable: ((error: unknown) => boolean) | undefined): Promise<T> {
     this.options.retry?.budget?.called();
+    try {
+      return await this.#attempted(call, 1);
+    } catch (error) {
+      return await this.#again(error, call, repeatable);
+    }
+  }
+
+  /** What follows a failed first attempt: others, as far as there may be any, or the error of the last. */
+  async #again<T>(
+    failure: unknown,
+    call: Call<T>,
+    repeatable: ((error: unknown) => boolean) | undefined,
+  ): Promise<T> {
+    let error = failure;
     let lastMs: number | undefined;
     for (let attempt = 1; ; attempt += 1) {
+      const delayMs = this.#delayAfter(error, call, attempt, lastMs, repeatable);
+      if (delayMs === undefined) throw error;
+      lastMs = delayMs;
+      await this.#clock.sleep(delayMs, call.signal);
+      call.signal?.throwIfAborted();
       try {
-        return await this.#attempted(call, attempt);
-      } catch (error) {
-        const delayMs = this.#delayAfter(error, call, attempt, lastMs, repeatable);
-        if (delayMs === undefined) throw error;
-        lastMs = delayMs;
-        await this.#clock.sleep(delayMs, call.signal);
-        call.signal?.throwIfAborted();
+        return await this.#attempted(call, attempt + 1);
+      } catch (next) {
+        error = next;
       }
     }
   }
