@@ -1,4 +1,4 @@
-import { decodeEnvelope, envelopeHeader, type Envelope } from '@flotilla/contracts-protocol';
+import { decodeAnswer, decodeEnvelope, envelopeHeader, type Envelope } from '@flotilla/contracts-protocol';
 import type { IncomingMessage } from './broker.ts';
 import { UndecodableMessageError } from './messaging.errors.ts';
 
@@ -47,6 +47,16 @@ export function decodeMessage(
   body: Uint8Array,
 ): DecodedMessage {
   return new DecodedMessage(subject, headers, body, decodeEnvelope(headerLookup(headers)));
+}
+
+/** Decodes an answer, which need not repeat what the headers of its request say; throws `MalformedEnvelopeError`. */
+export function decodeReply(
+  subject: string,
+  headers: Readonly<Record<string, string>>,
+  body: Uint8Array,
+  request: Readonly<Record<string, string>>,
+): DecodedMessage {
+  return new DecodedMessage(subject, headers, body, decodeAnswer(headerLookup(headers), request));
 }
 
 /** Some clients write header names in another case: looked at only when the plain name is not there. */

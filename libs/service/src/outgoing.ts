@@ -1,6 +1,7 @@
 import {
   commandSubject,
   contractOf,
+  encodeAnswer,
   encodeEnvelope,
   eventSubject,
   failureBody,
@@ -60,7 +61,7 @@ export class OutgoingMessages {
     const contract = contractOf(message);
     const id = identities.get(message) ?? newId();
     const key = keyOf(contract, message, id);
-    return this.#outgoing(message, contract, id, key, rpcSubject(contract), { deadline });
+    return this.#outgoing(message, contract, id, key, rpcSubject(contract), { deadline }, true);
   }
 
   /** A durable command. */
@@ -91,6 +92,14 @@ export class OutgoingMessages {
     body: unknown,
     replayed = false,
   ): OutgoingReply {
+    // An absent answer is null on the wire: JSON has no undefined.
+    const text = JSON.stringify(body ?? null);
+    // It goes back to whoever waits with the request in hand, and into no stream.
+    if (to.replyTo === undefined) {
+      const { type, id: causationId } = to;
+      const headers = encodeAnswer({ id, type, source: this.#service, causationId, outcome, replayed });
+      return { headers, body: text };
+    }
     const trace = traceHeaders();
     return {
       headers: encodeEnvelope({
@@ -106,8 +115,7 @@ export class OutgoingMessages {
         traceparent: trace.traceparent,
         tracestate: trace.tracestate,
       }),
-      // An absent answer is null on the wire: JSON has no undefined.
-      body: JSON.stringify(body ?? null),
+      body: text,
     };
   }
 
@@ -129,6 +137,7 @@ export class OutgoingMessages {
     key: string,
     subject: string,
     more: OutgoingFields,
+    brief = false,
   ): OutgoingMessage {
     const context = currentContext();
     const trace = traceHeaders();
@@ -136,20 +145,23 @@ export class OutgoingMessages {
       id,
       subject,
       key,
-      headers: encodeEnvelope({
-        id,
-        type: contract.type,
-        source: this.#service,
-        time: isoTime(this.#clock.now()),
-        subject: key,
-        correlationId: more.correlationId ?? context?.correlationId ?? id,
-        causationId: context?.messageId,
-        deadline: more.deadline,
-        aggregateVersion: more.aggregateVersion,
-        replyTo: more.replyTo,
-        traceparent: trace.traceparent,
-        tracestate: trace.tracestate,
-      }),
+      headers: encodeEnvelope(
+        {
+          id,
+          type: contract.type,
+          source: this.#service,
+          time: isoTime(this.#clock.now()),
+          subject: key,
+          correlationId: more.correlationId ?? context?.correlationId ?? id,
+          causationId: context?.messageId,
+          deadline: more.deadline,
+          aggregateVersion: more.aggregateVersion,
+          replyTo: more.replyTo,
+          traceparent: trace.traceparent,
+          tracestate: trace.tracestate,
+        },
+        brief,
+      ),
       body: JSON.stringify(message.payload),
     };
   }

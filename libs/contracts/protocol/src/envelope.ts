@@ -1,4 +1,4 @@
-import type { RetryAdvice } from '@flotilla/kernel';
+import { isoTime, type RetryAdvice } from '@flotilla/kernel';
 import { MalformedEnvelopeError } from './protocol.errors.ts';
 import type { Problem } from './validation.ts';
 
@@ -63,8 +63,25 @@ export const envelopeHeader = {
   tracestate: 'tracestate',
 } as const;
 
-/** The envelope as message headers, in CloudEvents' binary mode. */
-export function encodeEnvelope(envelope: EnvelopeFields): Record<string, string> {
+let written = { ms: NaN, text: '' };
+let read = written;
+
+/** Deadlines of one millisecond and one time-out are the same: each is written, and read, once for all of them. */
+function textOfDeadline(ms: number): string {
+  if (ms !== written.ms) written = { ms, text: new Date(ms).toISOString() };
+  return written.text;
+}
+
+function deadlineOf(text: string): number {
+  if (text !== read.text) read = { ms: Date.parse(text), text };
+  return read.ms;
+}
+
+/**
+ * The envelope as message headers, in CloudEvents' binary mode. `brief` leaves out a subject and a correlation id that
+ * are the message's own id, for which every reader takes them then: a request pays for each header four times.
+ */
+export function encodeEnvelope(envelope: EnvelopeFields, brief = false): Record<string, string> {
   const h = envelopeHeader;
   const headers: Record<string, string> = {
     [h.specVersion]: '1.0',
@@ -73,11 +90,11 @@ export function encodeEnvelope(envelope: EnvelopeFields): Record<string, string>
     [h.type]: envelope.type,
     [h.source]: envelope.source,
     [h.time]: envelope.time,
-    [h.subject]: envelope.subject,
-    [h.correlationId]: envelope.correlationId,
   };
+  if (!brief || envelope.subject !== envelope.id) headers[h.subject] = envelope.subject;
+  if (!brief || envelope.correlationId !== envelope.id) headers[h.correlationId] = envelope.correlationId;
   if (envelope.causationId !== undefined) headers[h.causationId] = envelope.causationId;
-  if (envelope.deadline !== undefined) headers[h.deadline] = new Date(envelope.deadline).toISOString();
+  if (envelope.deadline !== undefined) headers[h.deadline] = textOfDeadline(envelope.deadline);
   if (envelope.aggregateVersion !== undefined)
     headers[h.aggregateVersion] = String(envelope.aggregateVersion);
   if (envelope.replyTo !== undefined) headers[h.replyTo] = envelope.replyTo;
@@ -86,6 +103,42 @@ export function encodeEnvelope(envelope: EnvelopeFields): Record<string, string>
   if (envelope.traceparent !== undefined) headers[h.traceparent] = envelope.traceparent;
   if (envelope.tracestate !== undefined) headers[h.tracestate] = envelope.tracestate;
   return headers;
+}
+
+/** What an answer says that its request does not. */
+export type AnswerFields = Required<Pick<Envelope, 'id' | 'type' | 'source' | 'causationId' | 'outcome'>> &
+  Pick<Envelope, 'replayed'>;
+
+/**
+ * The headers of an answer that goes back to whoever waits for it. Subject, correlation and trace are those of the
+ * request, and the time is now: the asker knows them. {@link decodeAnswer} reads it.
+ */
+export function encodeAnswer(answer: AnswerFields): Record<string, string> {
+  const h = envelopeHeader;
+  const headers: Record<string, string> = {
+    [h.specVersion]: '1.0',
+    [h.contentType]: 'application/json',
+    [h.id]: answer.id,
+    [h.type]: answer.type,
+    [h.source]: answer.source,
+    [h.causationId]: answer.causationId,
+    [h.outcome]: answer.outcome,
+  };
+  if (answer.replayed === true) headers[h.replayed] = 'true';
+  return headers;
+}
+
+/** Reads the envelope of an answer; what it leaves out is as in the headers of its request. */
+export function decodeAnswer(
+  header: (name: string) => string | undefined,
+  request: Readonly<Record<string, string>>,
+): Envelope {
+  const { id, subject, correlationId } = envelopeHeader;
+  return decodeEnvelope((name) => {
+    const value = header(name);
+    if (value !== undefined || (name !== subject && name !== correlationId)) return value;
+    return request[name] ?? request[id];
+  });
 }
 
 const outcomes: ReadonlySet<string> = new Set<ReplyOutcome>(['ok', 'refused', 'failed']);
@@ -111,7 +164,7 @@ export function decodeEnvelope(header: (name: string) => string | undefined): En
     problems.push({ path: h.specVersion, message: `is "${specVersion}", only 1.0 is understood` });
   }
   const deadlineText = header(h.deadline);
-  const deadline = deadlineText === undefined ? undefined : Date.parse(deadlineText);
+  const deadline = deadlineText === undefined ? undefined : deadlineOf(deadlineText);
   if (Number.isNaN(deadline))
     problems.push({ path: h.deadline, message: `"${deadlineText}" is not an ISO 8601 time` });
   const versionText = header(h.aggregateVersion);
@@ -134,7 +187,7 @@ export function decodeEnvelope(header: (name: string) => string | undefined): En
     id,
     type,
     source: header(h.source) ?? 'unknown',
-    time: header(h.time) ?? new Date().toISOString(),
+    time: header(h.time) ?? isoTime(Date.now()),
     subject: header(h.subject) ?? id,
     correlationId: header(h.correlationId) ?? id,
   };

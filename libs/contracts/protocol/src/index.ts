@@ -23,11 +23,14 @@ export {
 } from './protocol.errors.ts';
 export { parseWith, problemsOf, type Problem } from './validation.ts';
 export {
+  decodeAnswer,
   decodeEnvelope,
+  encodeAnswer,
   encodeEnvelope,
   envelopeHeader,
   failureBody,
   readFailure,
+  type AnswerFields,
   type Envelope,
   type EnvelopeFields,
   type FailureBody,

@@ -2,8 +2,10 @@ import { z } from 'zod';
 import {
   commandFilter,
   commandSubject,
+  decodeAnswer,
   decodeEnvelope,
   defineEvent,
+  encodeAnswer,
   encodeEnvelope,
   eventFilter,
   eventSubject,
@@ -70,6 +72,42 @@ describe('the envelope', () => {
     const headers = encodeEnvelope(full);
     expect(headers).toMatchSnapshot();
     expect(decodeEnvelope((name) => headers[name])).toEqual(full);
+  });
+
+  it('leaves out of a brief message what its id stands for, and nothing else', () => {
+    const alone: Envelope = { ...full, subject: full.id, correlationId: full.id };
+    const headers = encodeEnvelope(alone, true);
+    expect(headers).not.toHaveProperty('ce-subject');
+    expect(headers).not.toHaveProperty('ce-correlationid');
+    expect(decodeEnvelope((name) => headers[name])).toEqual(alone);
+    expect(encodeEnvelope(full, true)).toEqual(encodeEnvelope(full));
+  });
+
+  it('of an answer is completed by the request', () => {
+    const fields = { id: 'a-1', type: contract.type, source: 'inventory', causationId: 'm-1' } as const;
+    const headers = encodeAnswer({ ...fields, outcome: 'ok', replayed: true });
+    const header = (name: string): string | undefined => headers[name];
+    expect(decodeAnswer(header, encodeEnvelope(full))).toMatchObject({
+      ...fields,
+      outcome: 'ok',
+      replayed: true,
+      subject: 'o-1',
+      correlationId: 'c-1',
+    });
+    expect(decodeAnswer(header, { 'ce-id': 'm-1' })).toMatchObject({ subject: 'm-1', correlationId: 'm-1' });
+    const told: Record<string, string> = { ...headers, 'ce-subject': 's', 'ce-correlationid': 'c' };
+    expect(decodeAnswer((name) => told[name], encodeEnvelope(full))).toMatchObject({
+      subject: 's',
+      correlationId: 'c',
+    });
+  });
+
+  it('reads each deadline as itself, whichever came before', () => {
+    for (const deadline of [1_000, 2_000, 2_000, 1_000]) {
+      const headers = encodeEnvelope({ ...full, deadline });
+      expect(headers['ce-deadline']).toBe(new Date(deadline).toISOString());
+      expect(decodeEnvelope((name) => headers[name]).deadline).toBe(deadline);
+    }
   });
 
   it('needs no more than an id and a type from a plain client', () => {

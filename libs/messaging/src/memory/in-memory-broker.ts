@@ -21,7 +21,7 @@ import type {
 import { resolveConsumeOptions } from '../consume.options.ts';
 import { DeliveryRunner } from '../delivery-runner.ts';
 import { pauseLine } from '../kill-switch.ts';
-import { decodeMessage } from '../message.ts';
+import { decodeReply } from '../message.ts';
 import {
   BrokerUnavailableError,
   MissingTopologyError,
@@ -188,7 +188,7 @@ export class InMemoryBroker implements Broker {
       const answered = (reply: OutgoingReply): void => {
         timer.cancel();
         signal?.removeEventListener('abort', aborted);
-        resolve(decodeMessage(subject, reply.headers, Buffer.from(reply.body)));
+        resolve(decodeReply(subject, reply.headers, Buffer.from(reply.body), headers));
       };
       served.server.answer(subject, headers, body).then(answered, reject);
     });

@@ -79,7 +79,7 @@ function connectionOptions(
   options: ConnectNatsOptions,
   servers: string[],
   leftMs: number,
-): NodeConnectionOptions {
+): NodeConnectionOptions & { readonly pendingLimit: number } {
   return {
     servers,
     name: options.name,
@@ -97,6 +97,9 @@ function connectionOptions(
     // A server that is cut off is left after 10 to 15 seconds: nothing else tells of it.
     pingInterval: 5_000,
     maxPingOut: 2,
+    // What one turn of the event loop has to say goes out in one write: the client's own limit, 32 KiB, is 60 answers.
+    // Its types do not have the option; without it there are more writes.
+    pendingLimit: 262_144,
     // A stack per request costs more than the request.
     noAsyncTraces: true,
   };

@@ -20,7 +20,7 @@ import type {
 import { resolveConsumeOptions } from '../consume.options.ts';
 import type { DeadLetterMessage } from '../dead-letter.ts';
 import { DeliveryRunner, type RawDelivery } from '../delivery-runner.ts';
-import { decodeMessage } from '../message.ts';
+import { decodeReply } from '../message.ts';
 import {
   BrokerUnavailableError,
   NoRespondersError,
@@ -92,7 +92,7 @@ export class SimulatedBroker implements Broker {
           .then((reply) => {
             if (!endpoint.host.alive) return;
             back(`answer to ${subject}`, () =>
-              resolve(decodeMessage(subject, reply.headers, Buffer.from(reply.body))),
+              resolve(decodeReply(subject, reply.headers, Buffer.from(reply.body), headers)),
             );
           });
       });
