@@ -447,12 +447,14 @@ export class DeliveryRunner {
 
   /**
    * Whether a message may be what ended the processes that had it: it was delivered again and again, and no failure of
-   * it is known. The last attempt is made in any case.
+   * it is known. Once is no sign: any restart does that. The last attempt is made in any case.
    */
   #isSuspect(raw: RawDelivery): boolean {
     const { maxAttempts } = this.#setup.options;
     const attempt = raw.attempt - (this.#forgiven.get(raw.sequence) ?? 0);
-    return attempt > maxAttempts / 2 && attempt < maxAttempts && !this.#failures.has(raw.sequence);
+    return (
+      attempt > Math.max(2, maxAttempts / 2) && attempt < maxAttempts && !this.#failures.has(raw.sequence)
+    );
   }
 
   /**
