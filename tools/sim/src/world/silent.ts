@@ -12,7 +12,7 @@ export function tracingLog(note: (what: string) => void): MessagingLog {
     (level: string) =>
     (fields: object, message: string): void =>
       note(`${level}: ${message} ${JSON.stringify(fields)}`);
-  return { warn: say('warn'), error: say('error') } as MessagingLog;
+  return { info: say('info'), warn: say('warn'), error: say('error') };
 }
 
 /** The logger of a service's HTTP side, which the simulation does not have. */
