@@ -68,16 +68,21 @@ export class RequestServer {
     const { envelope } = message;
     try {
       if (envelope.type !== type) throw new TypeMismatchError(envelope.type, message.subject);
-      const { outcome, body, replayed } = await this.#handling.run(
+      const { reply } = await this.#handling.run(
         message,
         {
           handler: 'requests',
           kind: SpanKind.SERVER,
           outcomeOf: (answer) => (answer.replayed ? 'duplicate' : answer.outcome),
         },
-        () => this.#handle(message),
+        async () => {
+          const { outcome, body, replayed } = await this.#handle(message);
+          // Made here, where it gets the trace of the request: the answer to a saga's command goes on from it.
+          const reply = this.#outgoing.reply(envelope, newId(), outcome, body, replayed);
+          return { outcome, replayed, reply };
+        },
       );
-      return this.#outgoing.reply(envelope, newId(), outcome, body, replayed);
+      return reply;
     } catch (error) {
       return this.#outgoing.failedReply(envelope, newId(), error);
     }
