@@ -1,5 +1,7 @@
-import { newId } from '@flotilla/kernel';
-import { runWithContext, startTracing, withSpan, type Tracing } from '@flotilla/observability';
+import { replySubject, rpcSubject } from '@flotilla/contracts-protocol';
+import { newId, systemClock } from '@flotilla/kernel';
+import { runWithContext, startTracing, traceHeaders, withSpan, type Tracing } from '@flotilla/observability';
+import { OutgoingMessages } from '../src/outgoing.ts';
 import { startTestService, type TestService } from '../src/testing/index.ts';
 import { until } from '@flotilla/testing';
 import { AlphaConfig } from './fixtures/alpha/alpha.config.ts';
@@ -72,6 +74,26 @@ it('a saga’s command and what its answer leads to stay in the trace of the req
   const begin = await spanOf(traceId, 'process alpha.Begin.v1');
   const sent = await until(() => alpha.commands(Charge).find(({ payload }) => payload.tabId === tabId));
   expect(sent.envelope.traceparent).toBe(`00-${traceId}-${begin.spanId}-01`);
+});
+
+it('the answer to a command that a saga hands over goes on from the handling of it', async () => {
+  const replyTo = replySubject('somebody', newId());
+  const command = new OutgoingMessages('somebody', systemClock).command(
+    new Add({ accountId: `account-${newId()}`, amount: 5 }),
+    { id: newId(), replyTo, correlationId: undefined },
+  );
+  const { result: answer, traceId } = await inRequest(() =>
+    alpha.broker.request(
+      {
+        ...command,
+        subject: rpcSubject(Add.contract),
+        headers: { ...command.headers, traceparent: traceHeaders().traceparent ?? '' },
+      },
+      { timeoutMs: 5_000 },
+    ),
+  );
+  const handling = await spanOf(traceId, 'process alpha.Add.v1');
+  expect(answer.envelope.traceparent).toBe(`00-${traceId}-${handling.spanId}-01`);
 });
 
 it('what a saga’s timer sends stays in that trace too', async () => {
