@@ -41,7 +41,7 @@ export { assertServerVersion, OLDEST_SERVER } from './nats/server-version.ts';
 
 // in memory, for tests
 export { InMemoryBroker, InMemoryNetwork, type InMemoryBrokerOptions } from './memory/in-memory-broker.ts';
-export type { StoredMessage } from './memory/memory-stream.ts';
+export type { StoredMessage } from './memory/stream-log.ts';
 
 // topology
 export {

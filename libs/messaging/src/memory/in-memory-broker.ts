@@ -34,7 +34,8 @@ import { stderrLog, type MessagingLog } from '../messaging-log.ts';
 import { noMessagingMetrics, type MessagingMetrics } from '../messaging-metrics.ts';
 import { RequestServer } from '../request-server.ts';
 import { partitionConsumer, type Topology } from '../topology.ts';
-import { MemoryStream, type MemoryConsumer, type StoredMessage } from './memory-stream.ts';
+import { MemoryStream, type MemoryConsumer } from './memory-stream.ts';
+import type { StoredMessage } from './stream-log.ts';
 import { subjectMatches } from './subject-match.ts';
 
 interface Served {

@@ -1,4 +1,3 @@
 export { SimulatedBroker } from './simulated-broker.ts';
 export { SimulatedJetStream, type ConnectOptions } from './simulated-jetstream.ts';
 export type { Crossing, CrossingKind, SimulatedHost, SimulatedNetwork } from './network.ts';
-export type { StoredRecord } from './simulated-stream.ts';

@@ -9,7 +9,8 @@ import type { RequestServer } from '../request-server.ts';
 import type { Topology } from '../topology.ts';
 import type { SimulatedHost, SimulatedNetwork } from './network.ts';
 import { SimulatedBroker } from './simulated-broker.ts';
-import { SimulatedConsumer, SimulatedStream, type StoredRecord } from './simulated-stream.ts';
+import type { StoredMessage } from '../memory/stream-log.ts';
+import { SimulatedConsumer, SimulatedStream } from './simulated-stream.ts';
 
 /** A process that serves a subject. */
 export interface SimulatedEndpoint {
@@ -99,7 +100,7 @@ export class SimulatedJetStream {
     return [...this.#streams.values()];
   }
 
-  messages(stream: string): StoredRecord[] {
+  messages(stream: string): StoredMessage[] {
     return [...(this.#streams.get(stream)?.messages.values() ?? [])];
   }
 

@@ -7,7 +7,8 @@ import { connectNats, type DeadLetter } from '@flotilla/messaging';
 import { contractsByType } from '../contracts/fleet-contracts.ts';
 import { UsageError } from '../fleet.errors.ts';
 import { DeadLetterDesk, parsed, textOf, type ReplayJob } from '../operate/dead-letter-desk.ts';
-import { describeDryRun, historyRows, letterFacts, masked } from '../operate/dead-letter-pages.ts';
+import { describeDryRun, historyRows, letterFacts } from '../operate/dead-letter-pages.ts';
+import { maskSecrets } from '../operate/mask-secrets.ts';
 import { operatorName } from '../operate/operator-name.ts';
 import { readChange } from '../operate/set-path.ts';
 import { discoverServices } from '../services.ts';
@@ -153,7 +154,7 @@ export function addDlq(program: Command, context: CommandContext): void {
       const letter = await desk.show(sequence);
       const acts = await desk.history({ target: letter.messageId ?? 'without id', limit: 20 });
       if (options.json === true) {
-        terminal.print(JSON.stringify({ ...letterFacts(letter), acts: acts.map(masked) }, null, 2));
+        terminal.print(JSON.stringify({ ...letterFacts(letter), acts: acts.map(maskSecrets) }, null, 2));
         return;
       }
       terminal.print(describe(letter));
@@ -173,7 +174,9 @@ export function addDlq(program: Command, context: CommandContext): void {
   ).action(async (sequence: number, options: SomeOptions) => {
     const report = await withDesk(dirOf(options), (desk) => desk.dryRun(sequence));
     if (!report.possible || report.outcome === 'failed') process.exitCode = 1;
-    terminal.print(options.json === true ? JSON.stringify(masked(report), null, 2) : describeDryRun(report));
+    terminal.print(
+      options.json === true ? JSON.stringify(maskSecrets(report), null, 2) : describeDryRun(report),
+    );
   });
 
   withJson(
@@ -304,7 +307,7 @@ export function addDlq(program: Command, context: CommandContext): void {
         ...(by !== undefined && { by }),
       }),
     );
-    if (json === true) return terminal.print(JSON.stringify(acts.map(masked), null, 2));
+    if (json === true) return terminal.print(JSON.stringify(acts.map(maskSecrets), null, 2));
     terminal.print(acts.length === 0 ? 'Nothing was done.' : table(...historyRows(acts)));
   });
 }
@@ -383,12 +386,12 @@ function describe(letter: DeadLetter): string {
     ...(letter.errorStack === undefined ? [] : ['', letter.errorStack]),
     '',
     'headers:',
-    ...Object.entries(masked(headers) as Record<string, string>).map(
+    ...Object.entries(maskSecrets(headers) as Record<string, string>).map(
       ([name, value]) => `  ${name}: ${value}`,
     ),
     '',
     'body:',
-    JSON.stringify(masked(parsed(textOf(letter))), null, 2),
+    JSON.stringify(maskSecrets(parsed(textOf(letter))), null, 2),
   ].join('\n');
 }
 

@@ -3,15 +3,10 @@ import type { DryRunReport } from '@flotilla/service';
 import { parsed, textOf } from './dead-letter-desk.ts';
 import { maskSecrets } from './mask-secrets.ts';
 
-/** Without secrets, and without changing it. */
-export function masked(value: unknown): unknown {
-  return maskSecrets(value);
-}
-
 /** A dead letter as facts, its body as JSON where it is some, secrets masked. */
 export function letterFacts(letter: DeadLetter): object {
   const { body: _body, ...facts } = letter;
-  return masked({ ...facts, body: parsed(textOf(letter)) }) as object;
+  return maskSecrets({ ...facts, body: parsed(textOf(letter)) }) as object;
 }
 
 /** What a rehearsal found, on one page. */
@@ -27,13 +22,13 @@ export function describeDryRun(report: DryRunReport): string {
   };
   return [
     `${words[outcome]} Nothing was changed or sent.`,
-    ...(reply === undefined || reply === null ? [] : [`reply    ${JSON.stringify(masked(reply))}`]),
+    ...(reply === undefined || reply === null ? [] : [`reply    ${JSON.stringify(maskSecrets(reply))}`]),
     ...tables.flatMap(({ table, inserted, updated, deleted, rows, notShown }) => [
       `table    ${table}: ${inserted} inserted, ${updated} updated, ${deleted} deleted${notShown === undefined ? '' : ` (${notShown})`}`,
       ...rows.map(({ before, after }) => `         ${rowLine(before, after)}`),
     ]),
     ...messages.map(
-      ({ type, subject, body }) => `sends    ${type} to ${subject}: ${JSON.stringify(masked(body))}`,
+      ({ type, subject, body }) => `sends    ${type} to ${subject}: ${JSON.stringify(maskSecrets(body))}`,
     ),
     ...(afterCommit === 0 ? [] : [`after    ${afterCommit} action(s) after the commit, not carried out`]),
   ].join('\n');
@@ -58,8 +53,8 @@ function rowLine(
   before: Readonly<Record<string, unknown>> | null,
   after: Readonly<Record<string, unknown>>,
 ): string {
-  if (before === null) return `+ ${JSON.stringify(masked(after))}`;
-  const [then, now] = [masked(before), masked(after)] as Record<string, unknown>[];
+  if (before === null) return `+ ${JSON.stringify(maskSecrets(after))}`;
+  const [then, now] = [maskSecrets(before), maskSecrets(after)] as Record<string, unknown>[];
   const changes = Object.keys(after)
     .filter((column) => JSON.stringify(before[column]) !== JSON.stringify(after[column]))
     .map((column) => `${column} ${JSON.stringify(then?.[column])} -> ${JSON.stringify(now?.[column])}`);
@@ -68,7 +63,7 @@ function rowLine(
 
 function detailText(detail: AuditEntry['detail']): string {
   const { before: _before, after: _after, messageId: _id, ...rest } = detail;
-  return Object.entries(masked(rest) as Record<string, unknown>)
+  return Object.entries(maskSecrets(rest) as Record<string, unknown>)
     .filter(([, value]) => value !== undefined && value !== null)
     .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join(', ');

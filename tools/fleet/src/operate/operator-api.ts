@@ -3,7 +3,8 @@ import { errorCode, errorMessage, FlotillaError, newId } from '@flotilla/kernel'
 import { headers as natsHeaders, type Msg, type NatsConnection, type Subscription } from '@nats-io/nats-core';
 import { z } from 'zod';
 import { DeadLetterDesk } from './dead-letter-desk.ts';
-import { letterFacts, masked } from './dead-letter-pages.ts';
+import { letterFacts } from './dead-letter-pages.ts';
+import { maskSecrets } from './mask-secrets.ts';
 
 /** Where the acts of operators are asked for by other programs: only operators' NATS users may publish there. */
 export const OPERATOR_API_SUBJECT = 'ops.fleet.dead-letters';
@@ -67,7 +68,7 @@ const AT_A_TIME = 8;
 
 /**
  * Answers requests for acts on dead letters, each recorded under the name that it gives. Several may run: they share the
- * work. Answers are JSON, secrets masked; a failure is `{ code, message }` with the header `ce-outcome: failed`.
+ * work. Answers are JSON, secrets maskSecrets; a failure is `{ code, message }` with the header `ce-outcome: failed`.
  */
 export class OperatorApi {
   readonly #connection: NatsConnection;
@@ -154,7 +155,7 @@ export class OperatorApi {
         return letterFacts(await desk.edit(letter, changes ? { changes } : { body: body ?? '' }, force));
       }
       case 'dry-run':
-        return masked(await desk.dryRun(request.letter));
+        return maskSecrets(await desk.dryRun(request.letter));
       case 'replay':
         return desk.replay(request.letter, request.reason);
       case 'replay-many': {
@@ -173,7 +174,7 @@ export class OperatorApi {
         return { dropped: await desk.dropMany({ group: request.group }, request.reason, request.limit) };
       case 'history': {
         const { action, target, who: by, limit: most } = request;
-        return (await desk.history({ limit: most, ...given({ action, target, by }) })).map(masked);
+        return (await desk.history({ limit: most, ...given({ action, target, by }) })).map(maskSecrets);
       }
     }
   }

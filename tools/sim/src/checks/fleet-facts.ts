@@ -72,9 +72,9 @@ export function fleetFactsOf(
     returnViews: undefined,
     mail: undefined,
     outboxes: databases.map((service) => outboxFact(service, rows(service, 'outbox'))),
-    streams: broker.streams.map(({ name, queue, messages, lastSequence }) => ({
+    streams: broker.streams.map(({ name, isQueue, messages, lastSequence }) => ({
       name,
-      queue,
+      queue: isQueue,
       messages: messages.size,
       lastSequence,
     })),
