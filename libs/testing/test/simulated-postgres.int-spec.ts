@@ -476,8 +476,15 @@ type ScriptStep = readonly [who: string, sql: string];
 /**
  * Plays a script, and writes down what each statement answered, which had to wait, and what they answered then. What a
  * connection that waits was to do next is left out.
+ *
+ * With `oneWaits` also what another could have to wait for: of two that one commit lets go, a server lets either be
+ * first, and what comes of it may differ.
  */
-async function play(side: Side, script: readonly ScriptStep[]): Promise<string[]> {
+async function play(
+  side: Side,
+  script: readonly ScriptStep[],
+  { oneWaits = false }: { readonly oneWaits?: boolean } = {},
+): Promise<string[]> {
   const open = new Map<string, Client>();
   const waiting = new Map<string, { readonly sql: string; answer: Answer | undefined }>();
   const log: string[] = [];
@@ -500,6 +507,10 @@ async function play(side: Side, script: readonly ScriptStep[]): Promise<string[]
         log.push(`${who} waits, and does not ${sql}`);
         continue;
       }
+      if (oneWaits && waiting.size > 0 && !NEVER_WAITS.test(sql)) {
+        log.push(`${who} might wait too, and does not ${sql}`);
+        continue;
+      }
       let client = open.get(who);
       if (client === undefined) open.set(who, (client = await side.connect()));
       const state: { sql: string; answer: Answer | undefined } = { sql, answer: undefined };
@@ -518,6 +529,8 @@ async function play(side: Side, script: readonly ScriptStep[]): Promise<string[]
     for (const client of open.values()) await client.end();
   }
 }
+
+const NEVER_WAITS = /^(BEGIN|COMMIT|ROLLBACK|SELECT(?!.* FOR (UPDATE|NO KEY UPDATE)$))/;
 
 const UPDATE = (id: number, by: number): string =>
   `UPDATE things SET amount = amount + ${by} WHERE id = ${id} RETURNING amount`;
@@ -814,8 +827,8 @@ describe('transactions at the same time', () => {
 
   it.each(Array.from({ length: 40 }, (_, index) => index + 1))('random scripts: seed %i', async (seed) => {
     const script = randomScript(seed);
-    const expected = await play(real, script);
-    expect(await play(simulated, script)).toEqual(expected);
+    const expected = await play(real, script, { oneWaits: true });
+    expect(await play(simulated, script, { oneWaits: true })).toEqual(expected);
     await same('SELECT * FROM things ORDER BY id');
   });
 });
