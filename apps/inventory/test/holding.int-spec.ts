@@ -138,7 +138,9 @@ describe('a reservation that is held for a time', () => {
   });
 });
 
-async function ship(orderId: string): Promise<void> {
+/** Returns the id of the dispatch. */
+async function ship(orderId: string): Promise<string> {
+  const id = newId();
   await inventory.publish(
     new ShipmentDispatched({
       shipmentId: newId(),
@@ -146,8 +148,10 @@ async function ship(orderId: string): Promise<void> {
       trackingNumber: 'TRK-1',
       dispatchedAt: new Date().toISOString(),
     }),
+    { id },
   );
   await until(() => inventory.events(StockShipped).some(({ payload }) => payload.orderId === orderId));
+  return id;
 }
 
 describe('what comes back', () => {
@@ -198,13 +202,26 @@ describe('what comes back', () => {
     expect(await back(orderId, [piece(sku, 1)])).toMatchObject({ outcome: 'refused', code: 'NotShipped' });
   });
 
-  it('before its dispatch is heard of waits for it', async () => {
-    const sku = await stocked(10);
+  it('before its dispatch is heard of has left all the same, and the dispatch changes nothing more', async () => {
+    const [sku, other] = [await stocked(10), await stocked(10)];
     const orderId = newId();
-    await inventory.send(new ReserveStock({ orderId, lines: [{ sku, quantity: 3 }] }));
-    const answer = back(orderId, [piece(sku, 3)]);
-    await ship(orderId);
-    expect(await answer).toEqual({ outcome: 'ok', reply: { restocked: 3, damaged: 0 } });
+    const lines = [
+      { sku, quantity: 3 },
+      { sku: other, quantity: 2 },
+    ];
+    await inventory.send(new ReserveStock({ orderId, lines }));
+    expect(await back(orderId, [piece(sku, 3)])).toEqual({
+      outcome: 'ok',
+      reply: { restocked: 3, damaged: 0 },
+    });
+    const id = await ship(orderId);
+    await until(
+      async () => (await inventory.sql('SELECT FROM inbox WHERE message_id = $1', [id])).length > 0,
+      { describe: 'the dispatch is handled' },
+    );
     expect(await levels(sku)).toEqual([10, 0, 3, 10, 3]);
+    expect(await levels(other)).toEqual([8, 0, 2, 10, 0]);
+    const shipped = inventory.events(StockShipped).filter(({ payload }) => payload.orderId === orderId);
+    expect(shipped).toHaveLength(1);
   });
 });

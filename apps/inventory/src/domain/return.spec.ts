@@ -38,9 +38,14 @@ describe('what comes back', () => {
     expect(decide(shipped, [piece('A', 5)], before)).toMatchObject({ decision: 'already-back' });
   });
 
-  it('of an order that never left is refused, of one that may have left tried again', () => {
+  it('of an order that never left is refused, of one that nobody knows tried again', () => {
     expect(decide({ state: 'released', lines }, [piece('A', 1)])).toEqual({ decision: 'not-shipped' });
-    expect(() => decide({ state: 'reserved', lines }, [piece('A', 1)])).toThrow(NotShippedYetError);
-    expect(() => decide(undefined, [piece('A', 1)])).toThrow('Goods of order o-1 came back');
+    expect(() => decide(undefined, [piece('A', 1)])).toThrow(NotShippedYetError);
+  });
+
+  it('has left, also when that was not heard yet, and no more of it than was reserved', () => {
+    const reserved: Reservation = { state: 'reserved', lines };
+    expect(decide(reserved, [piece('A', 1)])).toEqual({ decision: 'take-back', leftUnheard: true });
+    expect(decide(reserved, [piece('A', 6)])).toMatchObject({ decision: 'exceeds' });
   });
 });

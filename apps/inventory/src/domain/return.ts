@@ -11,14 +11,16 @@ export interface Excess {
 }
 
 export type ReturnDecision =
-  | { readonly decision: 'take-back' }
+  /** `leftUnheard`: the dispatch has still to be booked, and its event finds that done. */
+  | { readonly decision: 'take-back'; readonly leftUnheard?: true }
   | { readonly decision: 'already-back'; readonly lines: readonly ReturnedLine[] }
   | { readonly decision: 'not-shipped' }
   | { readonly decision: 'exceeds'; readonly excess: readonly Excess[] };
 
 /**
- * Whether pieces of an order can be booked in again: once per key, and no more than left. Throws
- * {@link NotShippedYetError} when the order's dispatch has not been heard of.
+ * Whether pieces of an order can be booked in again: once per key, and no more than left. What comes back has left,
+ * also when its dispatch has not been heard of yet: whoever holds that event may keep it for longer than a command is
+ * tried. Throws {@link NotShippedYetError} when not even its reservation is known.
  */
 export function decideReturn(
   orderId: string,
@@ -30,13 +32,14 @@ export function decideReturn(
   const known = back.get(returnKey);
   if (known) return { decision: 'already-back', lines: known };
   switch (reservation?.state) {
+    case 'reserved':
     case 'shipped': {
       const excess = excessOf(reservation.lines, [...back.values()].flat(), lines);
-      return excess.length > 0 ? { decision: 'exceeds', excess } : { decision: 'take-back' };
+      if (excess.length > 0) return { decision: 'exceeds', excess };
+      return { decision: 'take-back', ...(reservation.state === 'reserved' && { leftUnheard: true }) };
     }
     case 'released':
       return { decision: 'not-shipped' };
-    case 'reserved':
     case undefined:
       throw new NotShippedYetError(orderId);
   }
@@ -50,12 +53,12 @@ function excessOf(shipped: readonly Line[], back: readonly Line[], asked: readon
     .map(({ sku, quantity }) => ({ sku, requested: quantity, shipped: left.get(sku) ?? 0 }));
 }
 
-/** Thrown when goods come back whose dispatch has not been heard of: it may be on its way, so it is tried again. */
+/** Thrown when goods come back of an order that is not known: its reservation may be on its way, so it is tried again. */
 export class NotShippedYetError extends FlotillaError {
   constructor(orderId: string) {
     super(
       'NOT_SHIPPED_YET',
-      `Goods of order ${orderId} came back, but inventory has not heard that they left: check its shipment`,
+      `Goods of order ${orderId} came back, but inventory knows no reservation of it: check its shipment`,
     );
   }
 }

@@ -1,15 +1,17 @@
-import { ReceiveReturn, StockReturned } from '@flotilla/contracts-inventory';
+import { ReceiveReturn, StockReturned, StockShipped } from '@flotilla/contracts-inventory';
 import type { ReplyOf } from '@flotilla/contracts-protocol';
 import { Independent, Locks } from '@flotilla/service';
 import { CommandHandler, EventBus, type ICommandHandler } from '@nestjs/cqrs';
 import type { ReturnedLine } from '../../domain/lines.ts';
+import { decideShip } from '../../domain/reservation.ts';
 import { decideReturn } from '../../domain/return.ts';
 import { Warehouse } from '../../persistence/warehouse.ts';
-import { orderLock, stockLocks } from '../stock-locks.ts';
+import { allStockLocks, orderLock } from '../stock-locks.ts';
 
 /** Books in what came back of an order. Asked again under the same key, it answers as before. */
 @CommandHandler(ReceiveReturn)
-@Locks(({ payload }: ReceiveReturn) => [orderLock(payload.orderId), ...stockLocks(payload.lines)])
+// All of them: where the dispatch has still to be booked, every SKU of the order moves.
+@Locks(({ payload }: ReceiveReturn) => [orderLock(payload.orderId), ...allStockLocks()])
 @Independent()
 export class ReceiveReturnHandler implements ICommandHandler<ReceiveReturn> {
   constructor(
@@ -29,6 +31,11 @@ export class ReceiveReturnHandler implements ICommandHandler<ReceiveReturn> {
       case 'exceeds':
         throw ReceiveReturn.failure('ExceedsShipped', { lines: [...decided.excess] });
       case 'take-back':
+        if (decided.leftUnheard) {
+          const shipped = decideShip(orderId, await this.warehouse.ship(orderId));
+          if (shipped.decision === 'ship')
+            this.events.publish(new StockShipped({ orderId, lines: [...shipped.lines] }));
+        }
         await this.warehouse.takeBack(orderId, returnKey, lines);
         this.events.publish(new StockReturned({ orderId, returnKey, lines }));
         return countOf(lines);
