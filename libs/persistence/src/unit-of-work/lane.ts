@@ -365,9 +365,16 @@ const BEGIN = 'BEGIN READ WRITE';
 
 /**
  * Independent units touch rows by key. Postgres keeps plans, and one that was made while a table was nearly empty
- * would go on to scan it: so it is told to look rows up.
+ * would go on to scan it: so it is told to look rows up. Bulk statements get their rows as arrays, whose lengths it
+ * guesses when it keeps a plan and knows when it plans anew: so it would plan each of them anew, for longer than they run.
  */
-const BEGIN_BY_KEY = `${BEGIN}; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off`;
+const BEGIN_BY_KEY = [
+  BEGIN,
+  'SET LOCAL enable_seqscan = off',
+  'SET LOCAL enable_hashjoin = off',
+  'SET LOCAL enable_mergejoin = off',
+  'SET LOCAL plan_cache_mode = force_generic_plan',
+].join('; ');
 
 type Settle = (submission: Submission, result: Ended | undefined) => void;
 
