@@ -138,14 +138,21 @@ interface CarriedOver {
   readonly failure?: SagaReason;
 }
 
+/** What became of an input: it has changed the instance, or only leaves lines in its history. */
+interface Change<T> {
+  readonly saved: boolean;
+  readonly answer: T;
+  readonly history: readonly HistoryEntry[];
+}
+
 /** A saga by its name or its definition. */
 export type SagaName = string | { readonly name: string };
 
 const nameOf = (saga: SagaName): string => (typeof saga === 'string' ? saga : saga.name);
 
 /**
- * Runs sagas. Every method works inside the caller's unit of work and keeps no state between calls. Throws
- * {@link SagaVersionConflictError} when another unit was faster: run the whole unit again.
+ * Runs sagas. Every method works inside the caller's unit of work and keeps no state between calls, but what the
+ * store recalls. Throws {@link SagaVersionConflictError} when another unit was faster: run the whole unit again.
  */
 export class SagaEngine {
   readonly #store: SagaStore;
@@ -196,7 +203,15 @@ export class SagaEngine {
   async handleReply({ sagaId, commandId, outcome, body }: SagaReply): Promise<ReplyResult> {
     const ref = parseSagaKey(sagaId);
     if (ref === undefined) return { outcome: 'unknown' };
-    return this.#apply<HandledAnswer>(ref, { type: 'reply', commandId, outcome, body });
+    const reply = { type: 'reply', commandId, outcome, body } as const;
+    // Most answers come to the process that has just sent the command.
+    const recalled = this.#store.recall?.(ref);
+    if (recalled !== undefined) {
+      const { saved, answer } = await this.#change<HandledAnswer>(recalled, reply);
+      // Nothing to save would be a decision on what may be out of date.
+      if (saved) return answer;
+    }
+    return this.#apply<HandledAnswer>(ref, reply);
   }
 
   /** The event classes that any registered saga waits for. */
@@ -408,6 +423,13 @@ export class SagaEngine {
   }
 
   async #applyTo<T extends SagaAnswer>(before: SagaInstance, input: SagaInput): Promise<T> {
+    const { saved, answer, history } = await this.#change<T>(before, input);
+    if (!saved && history.length > 0) await this.#store.record(before, history);
+    return answer;
+  }
+
+  /** Saves what the input changes, and carries it out; does nothing when it changes nothing. */
+  async #change<T extends SagaAnswer>(before: SagaInstance, input: SagaInput): Promise<Change<T>> {
     const now = this.#clock.now();
     const carried = this.#carriedOver(before, now);
     const current = carried?.instance ?? before;
@@ -418,10 +440,7 @@ export class SagaEngine {
         : transition(bound.definition, current, input, now);
     // Each kind of input has its own answers; see SagaInput and the aliases beside it.
     const answer = first.answer as T;
-    if (first.instance === current) {
-      if (first.history.length > 0) await this.#store.record(before, first.history);
-      return answer;
-    }
+    if (first.instance === current) return { saved: false, answer, history: first.history };
     const driven = bound
       ? await drive(bound.definition, bound.actions, first, now)
       : { ...first, effects: [] };
@@ -433,7 +452,7 @@ export class SagaEngine {
     }
     if (bound) await this.#carryOut(bound, written, effects);
     this.#changed(before.status, before.updatedAt, written, history);
-    return answer;
+    return { saved: true, answer, history };
   }
 
   async #carryOut(

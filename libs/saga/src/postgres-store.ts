@@ -14,6 +14,7 @@ import type {
   SagaWaiting,
 } from './instance.ts';
 import type { SagaReason } from './definition/next.ts';
+import { RecentInstances } from './recent-instances.ts';
 import {
   DEFAULT_LIST_LIMIT,
   type DueTimer,
@@ -27,6 +28,8 @@ export interface SagaUnit {
   query<R>(sql: string, params?: unknown[]): Promise<R[]>;
   /** Runs a bulk statement for one row, together with what other units ask at the same time. Without it: by `query`. */
   bulk?<R>(statement: BulkStatement, row: readonly unknown[]): Promise<R[]>;
+  /** Runs `action` once the unit of work is committed. Without it no instance is recalled. */
+  afterCommit?(action: () => void): void;
 }
 
 /** What is not queried by column. What a saga does not use takes no room. */
@@ -189,10 +192,11 @@ const PURGE = `
 
 /**
  * Instances in Postgres, in the service's own database: see {@link sagaMigrations}. A transition is one read by
- * primary key and one statement that writes the instance and its history.
+ * primary key, unless this process made the one before it, and one statement that writes the instance and its history.
  */
 export class PostgresSagaStore implements SagaStore {
   readonly #unit: SagaUnit;
+  readonly #recent = new RecentInstances();
 
   /** @param unit runs SQL in the unit of work that the caller is in at that moment */
   constructor(unit: SagaUnit) {
@@ -200,18 +204,21 @@ export class PostgresSagaStore implements SagaStore {
   }
 
   async insert(instance: SagaInstance, history: readonly HistoryEntry[]): Promise<boolean> {
-    const { id, saga, data, correlationId, traceparent, startedAt } = instance;
+    const { id, saga, correlationId, traceparent, startedAt } = instance;
+    const data = JSON.stringify(instance.data);
     const written = await this.#bulk(INSERT, [
       id,
       saga,
       ...changing(instance),
-      JSON.stringify(data),
+      data,
       correlationId,
       traceparent,
       startedAt,
       linesOf(history),
     ]);
-    return written.length === 1;
+    if (written.length !== 1) return false;
+    this.#keep(instance, data);
+    return true;
   }
 
   async load({ id, saga }: SagaRef): Promise<SagaInstance | undefined> {
@@ -219,15 +226,25 @@ export class PostgresSagaStore implements SagaStore {
     return row && fromRow(row);
   }
 
+  recall(ref: SagaRef): SagaInstance | undefined {
+    return this.#recent.take(ref);
+  }
+
   async save(before: SagaInstance, next: SagaInstance, history: readonly HistoryEntry[]): Promise<boolean> {
+    // What is kept is out of date from here on, also for units that share this one's transaction.
+    this.#recent.take(before);
+    const same = next.data === before.data;
+    const data = same ? this.#recent.textOf(next.data) : JSON.stringify(next.data);
     const written = await this.#bulk(SAVE, [
       before.id,
       before.saga,
       ...changing(next),
-      next.data === before.data ? 'null' : JSON.stringify(next.data),
+      same ? 'null' : data,
       linesOf(history),
     ]);
-    return written.length === 1;
+    if (written.length !== 1) return false;
+    this.#keep(next, data);
+    return true;
   }
 
   async record({ id, saga }: SagaRef, history: readonly HistoryEntry[]): Promise<void> {
@@ -292,6 +309,10 @@ export class PostgresSagaStore implements SagaStore {
   async purge(endedBefore: number, limit: number): Promise<number> {
     const [row] = await this.#unit.query<{ purged: number }>(PURGE, [endedBefore, limit]);
     return row?.purged ?? 0;
+  }
+
+  #keep(instance: SagaInstance, data: string): void {
+    this.#unit.afterCommit?.(() => this.#recent.put(instance, data));
   }
 
   #bulk<R>(statement: BulkStatement, row: readonly unknown[]): Promise<R[]> {

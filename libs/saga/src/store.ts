@@ -35,6 +35,11 @@ export interface SagaStore {
   insert(instance: SagaInstance, history: readonly HistoryEntry[]): Promise<boolean>;
   load(ref: SagaRef): Promise<SagaInstance | undefined>;
   /**
+   * The instance as this process has last written it, if it still knows: it may have been changed elsewhere since, so only
+   * what is saved over it counts. It is given out once.
+   */
+  recall?(ref: SagaRef): SagaInstance | undefined;
+  /**
    * Writes `next` over `before` and adds to the history; false if the stored revision is not `before.revision` any
    * more (then nothing is written).
    */

@@ -3,6 +3,7 @@ import { until } from '@flotilla/testing';
 import { bindSaga, SagaEngine, type OutgoingSagaCommand, type SagaReply } from '../src/engine.ts';
 import { command, defineSaga } from '../src/index.ts';
 import { SagaVersionConflictError } from '../src/saga.errors.ts';
+import type { SagaStore } from '../src/store.ts';
 import { SagaTimers } from '../src/timers.ts';
 import {
   fulfilment,
@@ -34,11 +35,11 @@ const quick = defineSaga<FulfilmentData>({ name: 'quick', version: 1 }, [
   }),
 ]);
 
-function setUp() {
+function setUp(store: SagaStore = database.store) {
   const actions = new RecordedActions();
   const sent: OutgoingSagaCommand[] = [];
   const engine = new SagaEngine({
-    store: database.store,
+    store,
     clock: systemClock,
     transport: { send: (message) => void sent.push(message) },
     sagas: [
@@ -100,6 +101,69 @@ describe('the engine on Postgres', () => {
       'completed',
     ]);
     expect(actions.calls).toEqual(['confirm o-1', 'completed o-1']);
+  });
+
+  it('reads an instance once: what this process has committed it remembers', async () => {
+    const { engine, sent, answerTo } = setUp(database.recallingStore());
+    database.statements.length = 0;
+    await database.run(() => engine.start(fulfilment, 'o-1', order('o-1')));
+    for (let answers = 1; answers <= 3; answers += 1) {
+      const [next] = sent.splice(0);
+      if (next === undefined) throw new Error('nothing was sent');
+      await expect(database.run(() => engine.handleReply(answerTo(next)))).resolves.toMatchObject({
+        outcome: 'applied',
+      });
+      // Every statement so far has written.
+      expect(database.statements).toHaveLength(1 + answers);
+    }
+    await expect(database.run(() => engine.show(fulfilment, 'o-1'))).resolves.toMatchObject({ revision: 4 });
+  });
+
+  it('saves nothing that was decided on what another process has changed since', async () => {
+    const [here, there] = [setUp(database.recallingStore()), setUp(database.recallingStore())];
+    await database.run(() => here.engine.start(fulfilment, 'o-1', order('o-1')));
+    const [first] = here.sent.splice(0);
+    if (first === undefined) throw new Error('nothing was sent');
+    await database.run(() => there.engine.requestCancel(fulfilment, 'o-1', 'changed my mind'));
+
+    const reply = () => database.run(() => here.engine.handleReply(here.answerTo(first)));
+    await expect(reply()).rejects.toThrow(SagaVersionConflictError);
+    expect(here.sent).toEqual([]);
+    await expect(reply()).resolves.toMatchObject({ outcome: 'applied' });
+    await expect(database.run(() => here.engine.show(fulfilment, 'o-1'))).resolves.toMatchObject({
+      status: 'compensated',
+      revision: 3,
+    });
+  });
+
+  it('ignores no answer because of what it remembers', async () => {
+    const [here, there] = [setUp(database.recallingStore()), setUp(database.recallingStore())];
+    await database.run(() => here.engine.start(fulfilment, 'o-1', order('o-1')));
+    const [first] = here.sent.splice(0);
+    if (first === undefined) throw new Error('nothing was sent');
+    await database.run(() => there.engine.handleReply(there.answerTo(first)));
+    const [second] = there.sent.splice(0);
+    if (second === undefined) throw new Error('nothing was sent');
+
+    // As this process remembers it, the saga has not sent that command.
+    await expect(database.run(() => here.engine.handleReply(here.answerTo(second)))).resolves.toMatchObject({
+      outcome: 'applied',
+    });
+  });
+
+  it('forgets what it wrote in a unit of work that is undone', async () => {
+    const { engine, sent, answerTo } = setUp(database.recallingStore());
+    await database.run(() => engine.start(fulfilment, 'o-1', order('o-1')));
+    const [first] = sent.splice(0);
+    if (first === undefined) throw new Error('nothing was sent');
+    const undone = database.run(async () => {
+      await engine.handleReply(answerTo(first));
+      throw new Error('undone');
+    });
+    await expect(undone).rejects.toThrow('undone');
+    await expect(database.run(() => engine.handleReply(answerTo(first)))).resolves.toMatchObject({
+      outcome: 'applied',
+    });
   });
 
   it('lets one of two answers that meet go through; the other is a conflict that a second try resolves', async () => {

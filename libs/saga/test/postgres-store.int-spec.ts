@@ -10,6 +10,10 @@ beforeAll(async () => {
 beforeEach(() => database.clear());
 afterAll(() => database.drop());
 
+describe('the store of a process that remembers what it has committed', () => {
+  storeConformance(async () => ({ store: database.recallingStore(), run: database.run }));
+});
+
 describe('the store in Postgres', () => {
   storeConformance(async () => ({ store: database.store, run: database.run }));
 

@@ -18,19 +18,32 @@ const template = {
   },
 };
 
+interface Unit {
+  readonly client: PoolClient;
+  readonly afterCommit: (() => void)[];
+}
+
 /** A database with the sagas' tables, and the smallest unit of work: one transaction on one connection. */
 export class SagaDatabase {
   readonly statements: { readonly sql: string; readonly params: readonly unknown[] }[] = [];
   readonly store: PostgresSagaStore;
   readonly #pool: Pool;
   readonly #dropDatabase: () => Promise<void>;
-  readonly #current = new AsyncLocalStorage<PoolClient>();
+  readonly #current = new AsyncLocalStorage<Unit>();
 
   private constructor(pool: Pool, dropDatabase: () => Promise<void>) {
     this.#pool = pool;
     this.#dropDatabase = dropDatabase;
-    const unit: SagaUnit = { query: (sql, params) => this.query(sql, params) };
-    this.store = new PostgresSagaStore(unit);
+    this.store = new PostgresSagaStore({ query: (sql, params) => this.query(sql, params) });
+  }
+
+  /** The store of one more process, which remembers what it has committed. */
+  recallingStore(): PostgresSagaStore {
+    const unit: SagaUnit = {
+      query: (sql, params) => this.query(sql, params),
+      afterCommit: (action) => this.#current.getStore()?.afterCommit.push(action),
+    };
+    return new PostgresSagaStore(unit);
   }
 
   static async create(): Promise<SagaDatabase> {
@@ -53,10 +66,10 @@ export class SagaDatabase {
 
   /** SQL in the current unit of work. */
   async query<R>(sql: string, params: unknown[] = []): Promise<R[]> {
-    const client = this.#current.getStore();
-    if (client === undefined) throw new Error('Outside a unit of work');
+    const unit = this.#current.getStore();
+    if (unit === undefined) throw new Error('Outside a unit of work');
     this.statements.push({ sql, params });
-    const { rows } = await client.query(sql, params);
+    const { rows } = await unit.client.query(sql, params);
     return rows as R[];
   }
 
@@ -69,8 +82,10 @@ export class SagaDatabase {
     client.on('error', onError);
     try {
       await client.query('BEGIN');
-      const result = await this.#current.run(client, work);
+      const afterCommit: (() => void)[] = [];
+      const result = await this.#current.run({ client, afterCommit }, work);
       await client.query('COMMIT');
+      for (const action of afterCommit) action();
       return result;
     } catch (error) {
       await client.query('ROLLBACK').catch(onError);

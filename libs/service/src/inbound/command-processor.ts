@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { BusinessError, failureBody, type AnyMessage } from '@flotilla/contracts-protocol';
 import { UnknownMessageError, type IncomingMessage } from '@flotilla/messaging';
 import { currentUnitOfWork, type InboxEntry, type UnitOfWork } from '@flotilla/persistence';
-import { SagaVersionConflictError } from '@flotilla/saga';
 import type { FleetCommandBus } from '../cqrs/buses.ts';
 import type { CommandRegistration, HandlerRegistry } from '../cqrs/handler-registry.ts';
+import { onceMoreOnConflict } from '../sagas/once-more.ts';
 import { TypeMismatchError } from '../service.errors.ts';
 import { aboutOrder } from './handling.ts';
 
@@ -25,9 +25,6 @@ export interface ProcessedCommand extends CommandAnswer {
 
 /** Called with a new answer inside its unit of work, to send what depends on it. */
 export type OnAnswer = (answer: CommandAnswer) => void;
-
-/** Runs of a command whose unit lost a race for a saga, at most. */
-const MAX_RUNS = 5;
 
 /** Handles a command once, however often it comes: handler's changes, answer and outbox in one transaction. */
 export class CommandProcessor {
@@ -163,17 +160,6 @@ function settle(answer: CommandAnswer, onAnswer: OnAnswer): CommandAnswer {
   currentUnitOfWork()?.remember(answer);
   onAnswer(answer);
   return answer;
-}
-
-/** A caller waits: another run at once is better for it than to be told to ask again. */
-async function onceMoreOnConflict<T>(run: () => Promise<T>): Promise<T> {
-  for (let runs = 1; ; runs++) {
-    try {
-      return await run();
-    } catch (error) {
-      if (!(error instanceof SagaVersionConflictError) || runs === MAX_RUNS) throw error;
-    }
-  }
 }
 
 function isRefusal(error: unknown): error is BusinessError {

@@ -26,6 +26,7 @@ import type { HandlerRegistry, ReactionRegistration } from '../cqrs/handler-regi
 import { durableReply, type OutgoingMessages } from '../outgoing.ts';
 import type { Projections } from '../projections/projections.ts';
 import type { CommandHandover, TakeReply } from '../sagas/command-handover.ts';
+import { onceMoreOnConflict } from '../sagas/once-more.ts';
 import type { SagaInbox } from '../sagas/saga-inbox.ts';
 import type { CommandAnswer, CommandProcessor } from './command-processor.ts';
 import { aboutOrder, type Handling } from './handling.ts';
@@ -239,9 +240,9 @@ export class DurableConsumers {
     const key = sagas.instanceOf(message);
     if (outcome !== 'ok') {
       const entry = { consumer: REPLY_INBOX, messageId: id, key };
-      return this.#unitOfWork.process(entry, () => sagas.reply(message), SAGA_UNIT);
+      return onceMoreOnConflict(() => this.#unitOfWork.process(entry, () => sagas.reply(message), SAGA_UNIT));
     }
-    await this.#unitOfWork.run(() => sagas.reply(message), { ...SAGA_UNIT, key });
+    await onceMoreOnConflict(() => this.#unitOfWork.run(() => sagas.reply(message), { ...SAGA_UNIT, key }));
     return { duplicate: false };
   }
 

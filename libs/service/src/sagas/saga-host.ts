@@ -114,6 +114,7 @@ export class SagaHost implements OnApplicationBootstrap {
       store: new PostgresSagaStore({
         query: (sql, parameters) => unitOfWork.query(sql, parameters),
         bulk: (statement, row) => unitOfWork.bulk(statement, row),
+        afterCommit: (action) => currentUnitOfWork()?.afterCommit(action),
       }),
       transport: new OutboxSagaTransport(service, outgoing),
       clock,
