@@ -1,5 +1,8 @@
-/** Whether doing the same thing again can help: `never` (the input is at fault) or `later`. */
-export type RetryAdvice = 'never' | 'later';
+/**
+ * Whether doing the same thing again can help: `never` (the input is at fault), `later`, or `not-yet`: nothing has
+ * failed, something else has to arrive first. A message whose handler says so is waited with for three ack waits.
+ */
+export type RetryAdvice = 'never' | 'later' | 'not-yet';
 
 export interface FlotillaErrorOptions {
   /** What made this error; kept as the standard `cause`. */

@@ -1,3 +1,4 @@
+import { FlotillaError } from '@flotilla/kernel';
 import { ManualClock } from '@flotilla/testing';
 import { resolveConsumeOptions } from './consume.options.ts';
 import { DeliveryRunner, type RawDelivery } from './delivery-runner.ts';
@@ -39,6 +40,7 @@ describe('the delivery runner', () => {
       consumer: 'pad',
       options: resolveConsumeOptions('pad', 'pad', { maxInFlight: 2, stalledAfterMs: 60_000 }),
       handler: () => new Promise((resolve) => finish.push(resolve)),
+      ackWaitMs: () => 30_000,
       publishDeadLetter: () => Promise.resolve(),
       clock,
       metrics: { ...noMessagingMetrics, stalled: () => stalled++ },
@@ -156,6 +158,115 @@ describe('the delivery runner', () => {
     );
   });
 
+  describe('with a message whose handler says that it is too early', () => {
+    let tried: number[];
+    let arrived: boolean;
+    let letters: string[];
+    const notYet = new FlotillaError('NO_PAD_YET', 'the pad is not built', { retry: 'not-yet' });
+
+    beforeEach(() => {
+      tried = [];
+      arrived = false;
+      letters = [];
+      runner = new DeliveryRunner({
+        consumer: 'pad',
+        options: resolveConsumeOptions('pad', 'pad', {
+          maxInFlight: 2,
+          maxAttempts: 3,
+          backoff: { initialMs: 100, maxMs: 30_000 },
+          killSwitch: { failures: 2, windowMs: 60_000, probeInitialMs: 1_000, probeMaxMs: 1_000 },
+        }),
+        handler: ({ message }) => {
+          const n = Number(message.envelope.id.slice(2));
+          tried.push(n);
+          return arrived || n > 10 ? Promise.resolve() : Promise.reject(notYet);
+        },
+        publishDeadLetter: ({ headers }) => Promise.resolve(void letters.push(headers['ce-id'] ?? '')),
+        ackWaitMs: () => 30_000,
+        clock,
+        metrics: noMessagingMetrics,
+        log: silentLog,
+      });
+    });
+
+    it('keeps it for longer than an ack wait, without an attempt or a pause, and handles it when it can', async () => {
+      const delivery = new FakeDelivery(1);
+      runner.receive(delivery);
+      for (let passedMs = 0; passedMs < 80_000; passedMs += 1_000) {
+        await clock.advance(1_000);
+        runner.heartbeat(10_000);
+      }
+      expect(new Set(delivery.said)).toEqual(new Set(['working']));
+      expect(tried.length).toBeGreaterThan(8);
+      expect(runner.pause).toBeUndefined();
+      arrived = true;
+      await clock.advance(10_000);
+      expect(delivery.said.filter((word) => word !== 'working')).toEqual(['ack', 'released']);
+      expect(letters).toEqual([]);
+    });
+
+    it('goes on with others meanwhile, also of its key', async () => {
+      const early = new FakeDelivery(1, 1, 'one key');
+      const others = [11, 12, 13, 14].map((sequence) => new FakeDelivery(sequence, 1, 'one key'));
+      for (const each of [early, ...others]) runner.receive(each);
+      await clock.advance(0);
+      expect(others.map(({ said }) => said)).toEqual(others.map(() => ['ack', 'released']));
+      expect(early.said).toEqual([]);
+    });
+
+    it('makes a dead letter of it after three ack waits', async () => {
+      const delivery = new FakeDelivery(1);
+      runner.receive(delivery);
+      await clock.advance(89_000);
+      expect(letters).toEqual([]);
+      await clock.advance(11_000);
+      expect(letters).toEqual(['m-1']);
+      expect(delivery.said).toEqual(['term', 'released']);
+    });
+
+    it('keeps as many as may run, and leaves others with the broker, whose deliveries count for nothing', async () => {
+      const kept = [1, 2].map((sequence) => new FakeDelivery(sequence));
+      for (const each of kept) runner.receive(each);
+      await clock.advance(0);
+      for (let attempt = 1; attempt < 9; attempt++) {
+        const other = new FakeDelivery(3, attempt);
+        runner.receive(other);
+        await clock.advance(10_000);
+        expect(other.said).toEqual(['nak', 'released']);
+      }
+      expect(letters).toEqual([]);
+      arrived = true;
+      const last = new FakeDelivery(3, 9);
+      runner.receive(last);
+      await clock.advance(10_000);
+      expect(last.said).toEqual(['ack', 'released']);
+      expect(kept.map(({ said }) => said)).toEqual([
+        ['ack', 'released'],
+        ['ack', 'released'],
+      ]);
+    });
+
+    it('gives it back when it stops, once', async () => {
+      const delivery = new FakeDelivery(1);
+      runner.receive(delivery);
+      await clock.advance(50);
+      await runner.stop(1_000);
+      await clock.advance(60_000);
+      expect(delivery.said).toEqual(['nak', 'released']);
+      expect(tried).toEqual([1]);
+    });
+
+    it('settles the newest delivery of it', async () => {
+      const [first, second] = [new FakeDelivery(1, 1), new FakeDelivery(1, 2)];
+      runner.receive(first);
+      await clock.advance(50);
+      runner.receive(second);
+      arrived = true;
+      await clock.advance(1_000);
+      expect([first.said, second.said]).toEqual([['released'], ['ack', 'released']]);
+    });
+  });
+
   describe('while what the handler needs is away', () => {
     const outage = new Error('the database is away');
     let away: boolean;
@@ -174,6 +285,7 @@ describe('the delivery runner', () => {
           runs++;
           return away ? Promise.reject(outage) : Promise.resolve();
         },
+        ackWaitMs: () => 30_000,
         publishDeadLetter: () => Promise.reject(new Error('no dead letter is expected')),
         clock,
         metrics: { ...noMessagingMetrics, stalled: () => stalled++ },

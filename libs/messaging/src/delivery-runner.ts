@@ -1,4 +1,4 @@
-import { backoffDelayMs, errorCode, errorMessage, type Clock } from '@flotilla/kernel';
+import { backoffDelayMs, errorCode, errorMessage, type Clock, type TimerHandle } from '@flotilla/kernel';
 import type { Delivery, IncomingMessage } from './broker.ts';
 import type { ResolvedConsumeOptions } from './consume.options.ts';
 import {
@@ -13,7 +13,7 @@ import { decodeMessage } from './message.ts';
 import { DeliveryCountExceededError } from './messaging.errors.ts';
 import type { MessagingLog } from './messaging-log.ts';
 import type { MessagingMetrics } from './messaging-metrics.ts';
-import { settlementOf } from './settlement.ts';
+import { patienceMs, saysNotYet, settlementOf, waitingDelayMs } from './settlement.ts';
 
 /** A delivery as the broker's client gives it, with the means to settle it. */
 export interface RawDelivery {
@@ -43,6 +43,8 @@ export interface DeliveryRunnerOptions {
   readonly onPermit?: (messages: 0 | 1 | undefined) => void;
   /** Messages held by the process that may be what ended others; one set for all its runners. Default one of its own. */
   readonly suspects?: Set<object>;
+  /** How long the server waits for word of a message, in milliseconds; it may change. */
+  readonly ackWaitMs: () => number;
   readonly clock: Clock;
   readonly metrics: MessagingMetrics;
   readonly log: MessagingLog;
@@ -82,6 +84,8 @@ export class DeliveryRunner {
   #ready: HeldDelivery[] = [];
   #readyFrom = 0;
   #running = 0;
+  /** Messages held that wait for something else to arrive. */
+  #waiting = 0;
   #maxInFlight: number;
   readonly #stop = new AbortController();
   #idle: (() => void) | undefined;
@@ -148,14 +152,7 @@ export class DeliveryRunner {
     const held = new HeldDelivery(raw, this.#setup.clock);
     if (suspect) this.#suspects.add(held);
     this.#held.set(raw.sequence, held);
-    const queue = this.#byKey.get(held.key);
-    if (queue !== undefined) {
-      queue.push(held);
-      return;
-    }
-    this.#byKey.set(held.key, []);
-    this.#ready.push(held);
-    this.#pump();
+    this.#enqueue(held);
   }
 
   /** Tells the broker that everything held for longer than `everyMs` without a word is still worked on. */
@@ -187,6 +184,7 @@ export class DeliveryRunner {
       if (held.startedAtMs !== undefined) continue;
       this.#held.delete(held.sequence);
       this.#suspects.delete(held);
+      this.#endWait(held);
       this.#giveBack(held.raw);
     }
     this.#ready = [];
@@ -208,6 +206,17 @@ export class DeliveryRunner {
       this.#giveBack(held.raw);
     }
     this.#held.clear();
+  }
+
+  #enqueue(held: HeldDelivery): void {
+    const queue = this.#byKey.get(held.key);
+    if (queue !== undefined) {
+      queue.push(held);
+      return;
+    }
+    this.#byKey.set(held.key, []);
+    this.#ready.push(held);
+    this.#pump();
   }
 
   #pump(): void {
@@ -281,6 +290,8 @@ export class DeliveryRunner {
       return;
     }
     this.#remember(held, error);
+    // The handler is in order, and the message too: neither its attempts nor the kill switch count it.
+    if (saysNotYet(error)) return this.#notYet(held, error);
     const holdMs = this.#switch?.failed(held.sequence, error);
     if (holdMs !== undefined) {
       this.#forgive(held.sequence);
@@ -300,6 +311,46 @@ export class DeliveryRunner {
       'A handler failed: the message will be delivered again',
     );
     this.#settle(held, () => held.raw.nak(delayMs));
+  }
+
+  /**
+   * What the message depends on may be with a process that was killed, and comes again after the ack wait: far later
+   * than the attempts of a failing message last. So it waits here, without its place among those that run, and is tried
+   * now and then; where too many wait already, it comes again from the broker. After three ack waits it is a dead letter.
+   */
+  async #notYet(held: HeldDelivery, error: unknown): Promise<void> {
+    const { options, consumer, metrics, log, clock } = this.#setup;
+    const ackWaitMs = this.#setup.ackWaitMs();
+    const now = clock.monotonicMs();
+    const failures = this.#failures.get(held.sequence);
+    const sinceMs = (failures && (failures.waitsSinceMs ??= now)) ?? now;
+    if (now - sinceMs >= patienceMs(ackWaitMs)) return this.#bury(held, error);
+    const delayMs = waitingDelayMs(++held.waits, ackWaitMs, options.backoff);
+    metrics.retried(consumer, errorCode(error));
+    if (held.waits === 1) {
+      log.warn(
+        { ...this.#facts(held), errorCode: errorCode(error), error: errorMessage(error) },
+        'What a message depends on has not arrived: it waits for that',
+      );
+    }
+    if (this.#waiting >= this.#maxInFlight || this.#stopping || this.#switch?.paused === true) {
+      this.#forgive(held.sequence);
+      this.#settle(held, () => held.raw.nak(Math.round(ackWaitMs / 3)));
+      return;
+    }
+    this.#waiting++;
+    held.startedAtMs = undefined;
+    held.wait = clock.after(delayMs, () => {
+      this.#endWait(held);
+      this.#enqueue(held);
+    });
+  }
+
+  #endWait(held: HeldDelivery): void {
+    if (held.wait === undefined) return;
+    held.wait.cancel();
+    held.wait = undefined;
+    this.#waiting--;
   }
 
   /** Dead letter first, settled after that: a failure in between delivers the message again, it is never lost. */
@@ -346,7 +397,7 @@ export class DeliveryRunner {
   #finished(held: HeldDelivery): void {
     this.#running--;
     if (this.#suspects.size > 0) this.#suspects.delete(held);
-    if (!held.abandoned && this.#held.delete(held.sequence)) held.raw.released();
+    if (held.wait === undefined && !held.abandoned && this.#held.delete(held.sequence)) held.raw.released();
     if (this.#switch?.paused === true) this.#switch.undecided(held.sequence);
     const queue = this.#byKey.get(held.key);
     const next = queue?.shift();
@@ -414,6 +465,7 @@ export class DeliveryRunner {
       if (held.startedAtMs !== undefined) continue;
       this.#held.delete(held.sequence);
       this.#suspects.delete(held);
+      this.#endWait(held);
       this.#release(held.raw);
     }
     for (const [key, waiting] of this.#byKey) {
@@ -498,7 +550,8 @@ export class DeliveryRunner {
     }
     // Re-inserted, so that the oldest entry is the one that is dropped.
     this.#failures.delete(held.sequence);
-    this.#failures.set(held.sequence, { records, last: error });
+    const waitsSinceMs = before?.waitsSinceMs;
+    this.#failures.set(held.sequence, { records, last: error, waitsSinceMs });
     if (this.#failures.size > MAX_REMEMBERED_FAILURES) {
       const oldest = this.#failures.keys().next();
       if (!oldest.done) this.#failures.delete(oldest.value);
@@ -523,6 +576,8 @@ export class DeliveryRunner {
 interface Failures {
   readonly records: AttemptRecord[];
   readonly last: unknown;
+  /** When its handler first said `not-yet`. */
+  waitsSinceMs: number | undefined;
 }
 
 class HeldDelivery implements Delivery {
@@ -535,6 +590,10 @@ class HeldDelivery implements Delivery {
   startedAtMs: number | undefined;
   stalled = false;
   abandoned = false;
+  /** Until it is tried again, without having been given back. */
+  wait: TimerHandle | undefined;
+  /** How often its handler said `not-yet`. */
+  waits = 0;
   readonly #message: IncomingMessage | undefined;
   readonly #clock: Clock;
 

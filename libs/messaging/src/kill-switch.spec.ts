@@ -38,6 +38,7 @@ describe('the kill switch', () => {
         backoff: { initialMs: 10, maxMs: 10 },
       }),
       handler: ({ sequence }) => handle(sequence),
+      ackWaitMs: () => 30_000,
       publishDeadLetter: async () => void letters++,
       onPermit: (permit) => permits.push(permit),
       clock,

@@ -2,10 +2,11 @@ import {
   encodeEnvelope,
   envelopeHeader,
   failureBody,
+  type FailureBody,
   readFailure,
   type Envelope,
 } from '@flotilla/contracts-protocol';
-import { errorCode, errorMessage, newId, type Clock, type RetryAdvice } from '@flotilla/kernel';
+import { errorCode, errorMessage, newId, type Clock } from '@flotilla/kernel';
 import type { IncomingMessage, OutgoingReply } from './broker.ts';
 import { decodeMessage } from './message.ts';
 import { DeadlineExceededError, OverloadedError } from './messaging.errors.ts';
@@ -143,7 +144,7 @@ export class RequestServer {
   }
 }
 
-function retryOf(error: unknown): RetryAdvice {
+function retryOf(error: unknown): FailureBody['retry'] {
   return typeof error === 'object' && error !== null && 'retry' in error && error.retry === 'never'
     ? 'never'
     : 'later';

@@ -23,6 +23,38 @@ export function settlementOf(
   return { kind: 'retry', delayMs: Math.max(1, backoffDelayMs(attempt, options.backoff, random)) };
 }
 
+/** How many ack waits a message is waited with whose handler says `not-yet`. */
+const ACK_WAITS = 3;
+
+/**
+ * How long a message waits for what its handler misses, in milliseconds: whoever was killed with it holds it for one ack
+ * wait, and may be killed once more. It follows from the ack wait of the consumer as the server has it, so that neither
+ * can be changed without the other.
+ */
+export function patienceMs(ackWaitMs: number): number {
+  return ACK_WAITS * ackWaitMs;
+}
+
+/** The delay before try number `attempt` + 1 of a message that is waited with: growing, but never a third of an ack wait. */
+export function waitingDelayMs(
+  attempt: number,
+  ackWaitMs: number,
+  backoff: BackoffOptions,
+  random: () => number = Math.random,
+): number {
+  const maxMs = Math.min(backoff.maxMs, ackWaitMs / 3);
+  return Math.max(1, backoffDelayMs(attempt, { ...backoff, maxMs }, random));
+}
+
+/** Whether a handler says that it is too early: its message depends on something that has not arrived. */
+export function saysNotYet(error: unknown): boolean {
+  return adviceOf(error) === 'not-yet';
+}
+
 function isFinal(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && 'retry' in error && error.retry === 'never';
+  return adviceOf(error) === 'never';
+}
+
+function adviceOf(error: unknown): unknown {
+  return typeof error === 'object' && error !== null && 'retry' in error ? error.retry : undefined;
 }

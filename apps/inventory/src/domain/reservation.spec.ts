@@ -41,7 +41,7 @@ describe('shipping', () => {
   it.each([
     [released, 'never', /released -> shipped is refused/],
     [tombstone, 'never', /released -> shipped is refused/],
-    [undefined, 'later', /never reserved/],
+    [undefined, 'not-yet', /never reserved/],
   ] as const)('refuses %j, with retry %s', (before, retry, message) => {
     const error = refusalOf(() => decideShip(orderId, before));
     expect(error).toMatchObject({ code: 'UNRESERVED_DISPATCH', orderId, retry });

@@ -68,7 +68,7 @@ export function decideShip(
 /**
  * Thrown when a parcel was dispatched for an order whose reservation is not there to be shipped. A `released` one
  * never comes back, so the event goes to the dead letters at once; a `missing` one may still arrive (after a
- * restore, commands are delivered again in any order), so the event is tried again first.
+ * restore, commands are delivered again in any order), so the event waits for it first.
  */
 export class UnreservedDispatchError extends FlotillaError {
   readonly orderId: string;
@@ -80,7 +80,7 @@ export class UnreservedDispatchError extends FlotillaError {
       reservation === 'released'
         ? `Order ${orderId} was dispatched, but its reservation was released (released -> shipped is refused): stop the parcel or book the stock again`
         : `Order ${orderId} was dispatched, but it never reserved stock: check its shipment`,
-      { retry: reservation === 'released' ? 'never' : 'later' },
+      { retry: reservation === 'released' ? 'never' : 'not-yet' },
     );
     this.orderId = orderId;
     this.reservation = reservation;

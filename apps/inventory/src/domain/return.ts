@@ -53,12 +53,13 @@ function excessOf(shipped: readonly Line[], back: readonly Line[], asked: readon
     .map(({ sku, quantity }) => ({ sku, requested: quantity, shipped: left.get(sku) ?? 0 }));
 }
 
-/** Thrown when goods come back of an order that is not known: its reservation may be on its way, so it is tried again. */
+/** Thrown when goods come back of an order that is not known: its reservation may be on its way, so it waits. */
 export class NotShippedYetError extends FlotillaError {
   constructor(orderId: string) {
     super(
       'NOT_SHIPPED_YET',
       `Goods of order ${orderId} came back, but inventory knows no reservation of it: check its shipment`,
+      { retry: 'not-yet' },
     );
   }
 }

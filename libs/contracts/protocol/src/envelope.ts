@@ -208,7 +208,8 @@ export interface FailureBody {
   readonly message: string;
   /** The data of a declared error. */
   readonly data?: unknown;
-  readonly retry: RetryAdvice;
+  /** On the wire, what has to wait for something else is `later`: whoever asked need not know more. */
+  readonly retry: Exclude<RetryAdvice, 'not-yet'>;
 }
 
 /** A failure as it goes over the wire. */
@@ -221,7 +222,7 @@ export function failureBody(error: {
   return {
     code: error.code,
     message: error.message,
-    retry: error.retry ?? 'later',
+    retry: error.retry === 'never' ? 'never' : 'later',
     ...(error.data !== undefined && { data: error.data }),
   };
 }

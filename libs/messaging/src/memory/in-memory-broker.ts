@@ -226,6 +226,11 @@ export class InMemoryBroker implements Broker {
   ): Promise<Consumption> {
     this.#assertOpen(`Consuming ${consumer.name}`);
     const options = resolveConsumeOptions(consumer.name, this.#service, input);
+    const names = options.ordered
+      ? Array.from({ length: PARTITIONS }, (_, partition) => partitionConsumer(consumer.name, partition))
+      : [consumer.name];
+    const sources = names.map((name) => this.network.consumer({ stream: consumer.stream, name }));
+    const ackWaitMs = Math.min(...sources.map((source) => source.ackWaitMs));
     const runner = new DeliveryRunner({
       consumer: consumer.name,
       options,
@@ -233,14 +238,11 @@ export class InMemoryBroker implements Broker {
       publishDeadLetter: async (letter) => {
         this.network.store(letter.id, letter.subject, letter.headers, letter.body);
       },
+      ackWaitMs: () => ackWaitMs,
       clock: this.#clock,
       metrics: this.#metrics,
       log: this.#log,
     });
-    const names = options.ordered
-      ? Array.from({ length: PARTITIONS }, (_, partition) => partitionConsumer(consumer.name, partition))
-      : [consumer.name];
-    const sources = names.map((name) => this.network.consumer({ stream: consumer.stream, name }));
     let held = 0;
     let maxInFlight = options.maxInFlight;
     const unsubscribe = sources.map((source) =>
@@ -259,7 +261,7 @@ export class InMemoryBroker implements Broker {
       }),
     );
     const pending = (): number => sources.reduce((sum, source) => sum + source.waiting, 0);
-    const everyMs = Math.min(...sources.map((source) => source.ackWaitMs)) / 3;
+    const everyMs = ackWaitMs / 3;
     this.#runners.set(runner, {
       everyMs,
       sweep: () => {

@@ -316,6 +316,7 @@ export class NatsBroker implements Broker {
       },
       handler: this.#withBody(handler),
       publishDeadLetter: (message) => this.#publishDeadLetter(message),
+      ackWaitMs: () => flow.consumption?.ackWaitMs ?? 30_000,
       clock: this.#clock,
       metrics: this.#metrics,
       log: this.#log,

@@ -115,9 +115,14 @@ export class NatsConsumption implements Consumption {
     return this.#loops.reduce((sum, loop) => sum + loop.pending, 0);
   }
 
+  /** How long the server waits for word of a message. */
+  get ackWaitMs(): number {
+    return Math.min(...this.#loops.map((loop) => loop.ackWaitMs));
+  }
+
   /** How often the server must hear of what is in flight. */
   get heartbeatMs(): number {
-    return Math.min(...this.#loops.map((loop) => loop.ackWaitMs)) / 3;
+    return this.ackWaitMs / 3;
   }
 
   sweep(): void {

@@ -130,22 +130,24 @@ export class SimulatedBroker implements Broker {
     const server = this.#server;
     const { clock } = server.network;
     const options = resolveConsumeOptions(consumer.name, this.#service, input);
+    const names = options.ordered
+      ? Array.from({ length: PARTITIONS }, (_, partition) => partitionConsumer(consumer.name, partition))
+      : [consumer.name];
+    const sources = () => names.map((name) => server.consumer(consumer.stream, name));
+    const ackWaitMs = Math.min(...sources().map((source) => source.ackWaitMs));
     const runner = new DeliveryRunner({
       consumer: consumer.name,
       options,
       handler,
       publishDeadLetter: (letter) => this.#publishDeadLetter(letter),
+      ackWaitMs: () => ackWaitMs,
       clock,
       metrics: this.#metrics,
       log: this.#log,
     });
-    const names = options.ordered
-      ? Array.from({ length: PARTITIONS }, (_, partition) => partitionConsumer(consumer.name, partition))
-      : [consumer.name];
     let held = 0;
     let open = true;
     let maxInFlight = options.maxInFlight;
-    const sources = () => names.map((name) => server.consumer(consumer.stream, name));
     const look = (): void => {
       for (const source of sources()) source.look();
     };
@@ -178,7 +180,7 @@ export class SimulatedBroker implements Broker {
     const ends = server.onStreamMade(consumer.stream, () => {
       if (this.#host.alive) this.#host.run(subscribe);
     });
-    const everyMs = Math.min(...sources().map(({ ackWaitMs }) => ackWaitMs)) / 3;
+    const everyMs = ackWaitMs / 3;
     const sweep = (): void => {
       if (!open) return;
       runner.heartbeat(everyMs);

@@ -389,6 +389,58 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
         expect(attempts).toBe(1);
       });
 
+      it('does not get a message that waits for one which a killed process holds', async () => {
+        const gate = new Gate();
+        const victim = await harness.connect('control');
+        await victim.consume(controlLog, quick, () => gate.pass());
+        await pad.publish(launched('ariane'));
+        await until(() => gate.waiting === 1);
+        let tries = 0;
+        let heard = false;
+        let done = false;
+        let sinceMs: number | undefined;
+        await pad.consume(padCommands, { ...quick, maxAttempts: 2 }, async () => {
+          tries++;
+          sinceMs ??= performance.now();
+          if (!heard) throw new FlotillaError('NOT_LAUNCHED_YET', 'no launch is known', { retry: 'not-yet' });
+          done = true;
+        });
+        await control.publish(launch('ariane'));
+        await control.consume(controlLog, quick, async () => void (heard = true));
+        // More than the ack wait of this topology, and far more than the attempts of a message last.
+        await until(() => sinceMs !== undefined && performance.now() - sinceMs > 1_300);
+        await victim.close({ drainMs: 0 });
+        gate.open();
+        await until(() => done);
+        expect(tries).toBeGreaterThan(3);
+        expect(await harness.deadLetters()).toEqual([]);
+      });
+
+      it('gets a message that waits in vain, with its history, and its sender is told', async () => {
+        const told: unknown[] = [];
+        const tries: number[] = [];
+        await pad.consume(
+          padCommands,
+          { ...quick, maxAttempts: 2, onDeadLetter: (_, error) => void told.push(error) },
+          async ({ attempt }) => {
+            tries.push(attempt);
+            throw new FlotillaError('NOT_LAUNCHED_YET', 'no launch is known', { retry: 'not-yet' });
+          },
+        );
+        await control.publish(launch('ariane'));
+        const [letter] = await until(
+          async () => {
+            const letters = await harness.deadLetters();
+            return letters.length > 0 && letters;
+          },
+          { timeoutMs: 20_000 },
+        );
+        expect(tries.length).toBeGreaterThan(2);
+        expect(new Set(tries)).toEqual(new Set([1]));
+        expect(told).toEqual([expect.objectContaining({ code: 'NOT_LAUNCHED_YET' })]);
+        expect(letter?.headers).toMatchObject({ [deadLetterHeader.errorCode]: 'NOT_LAUNCHED_YET' });
+      });
+
       it('gets what cannot be read, with the reason', async () => {
         let handled = 0;
         await pad.consume(padCommands, quick, async ({ message }) => {

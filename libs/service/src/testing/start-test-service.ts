@@ -19,6 +19,7 @@ import {
   provision,
   readPayload,
   topologyOf,
+  type TopologyOptions,
   type WatchedMessage,
 } from '@flotilla/messaging';
 import {
@@ -51,6 +52,8 @@ export interface StartTestServiceOptions<V> {
   readonly postgresUrl?: string;
   /** More lines for the configuration of its NATS server: a smaller `max_payload`, for example. */
   readonly natsConfig?: string;
+  /** How its streams and consumers are made: a shorter ack wait, for example. */
+  readonly topology?: TopologyOptions;
 }
 
 /** What a durable command was answered. */
@@ -161,7 +164,7 @@ export async function startTestService<V>(options: StartTestServiceOptions<V>): 
       log: createLogger({ service: HARNESS, level: logLevel }),
     });
     undo.unshift(() => client.close({ drainMs: 1_000 }));
-    await provision(client.connection, topologyOf([manifest, harness]));
+    await provision(client.connection, topologyOf([manifest, harness], options.topology));
 
     const recorder = new Recorder();
     for (const subject of ['evt.>', 'cmd.>', 'reply.>'])
