@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { connectNats } from '@flotilla/messaging';
 import { until } from '@flotilla/testing';
+import type { Msg } from '@nats-io/nats-core';
 import { Api, type ApiAnswer } from './support/api.ts';
 import { RunningFleet } from './support/running-fleet.ts';
 
@@ -29,6 +30,8 @@ let listening: { close(): Promise<void> } | undefined;
 beforeAll(async () => {
   fleet = await RunningFleet.start({
     REQUEST_DEADLINE_MS: '3000',
+    // Sooner than a saga gives up a command that is asked for, so that who is slow with it has it all the time.
+    ORDERS_SCREENING_TIMEOUT_MS: '1000',
   });
   api = await Api.login(fleet.apiUrl);
   await api.stock('CALM', 1_000_000);
@@ -107,6 +110,50 @@ it('tracking away: ordering goes on, reads say when to come again, and afterward
     expectUnavailable(await api.send('GET', '/v1/orders'));
   });
   for (const order of orders) await api.becomes(order, 'completed');
+});
+
+it('screening slow: small orders pass without a verdict, large ones wait for a person, and late answers change nothing', async () => {
+  await api.stock('DEAR', 1_000_000, '100.00');
+  // Another process that screens: it is given a part of the orders, and says nothing for too long.
+  const slow = await fleet.natsAs('orders');
+  const held = new Map<string, Msg>();
+  const screening = slow.subscribe('rpc.fraud.ScreenOrder.v1', {
+    queue: 'orders',
+    callback: (_error, message) => {
+      held.set(message.json<{ orderId: string }>().orderId, message);
+    },
+  });
+  await slow.flush();
+  try {
+    const placed = { small: new Set<string>(), large: new Set<string>() };
+    const unscreened = (orders: ReadonlySet<string>) => [...orders].filter((order) => held.has(order));
+    await until(
+      async () => {
+        for (const order of await place(8, 'DEAR', 1)) placed.small.add(order);
+        for (const order of await place(8, 'DEAR', 6)) placed.large.add(order);
+        return unscreened(placed.small).length > 0 && unscreened(placed.large).length > 0;
+      },
+      { timeoutMs: 60_000, describe: 'the slow one has orders of both kinds' },
+    );
+    await untilCompleted([...placed.small]);
+    const large = unscreened(placed.large);
+    for (const order of large) await api.becomes(order, 'awaiting_review');
+    // It answers in the end, and would have had them all rejected.
+    for (const message of held.values()) {
+      const body = JSON.stringify({ verdict: 'reject', score: 100, reasons: ['late'] });
+      message.respond(body);
+    }
+    await slow.flush();
+    screening.unsubscribe();
+    await untilCompleted([...placed.large].filter((order) => !held.has(order)));
+    for (const order of large) {
+      const review = await api.send('POST', `/v1/orders/${order}/review`, { decision: 'approve' });
+      expect(review).toMatchObject({ status: 202 });
+    }
+    await untilCompleted(large);
+  } finally {
+    await slow.close();
+  }
 });
 
 it('stock does not answer: its breaker opens, so that callers are told at once, and closes again', async () => {
