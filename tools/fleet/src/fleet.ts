@@ -17,8 +17,10 @@ import {
   type PortPlan,
 } from './ports.ts';
 import type { Service } from './services.ts';
-import { emptyDataDir, openDataDir, type DataDir } from './stack/data-dir.ts';
+import { startOperator, type RunningOperator } from './operate/operator.ts';
+import { emptyDataDir, openDataDir, writePrivate, type DataDir } from './stack/data-dir.ts';
 import { acquireLock, type Lock } from './stack/lock.ts';
+import { accessOf } from './stack/nats-access.ts';
 import { awaitPredecessor } from './stack/predecessor.ts';
 import { credentialsOf, startStack, type BrokerFactory, type Stack } from './stack/stack.ts';
 import { removeState, writeState, type FleetState } from './stack/state.ts';
@@ -45,6 +47,8 @@ export interface FleetOptions {
   readonly users?: readonly NatsUser[];
   /** The addresses that one process is given: where it is to reach the servers through something else. Default: the servers'. */
   readonly reach?: (instance: Instance, servers: ServerAddresses) => Promise<ServerAddresses>;
+  /** Whether other programs may ask for operators' acts, over NATS and on loopback over HTTP. Default false. */
+  readonly operator?: boolean;
   readonly terminal: Terminal;
 }
 
@@ -71,6 +75,7 @@ export class Fleet {
   #stack: Stack | undefined;
   #ports: PortPlan | undefined;
   #readyAt: Date | undefined;
+  #operator: RunningOperator | undefined;
   #stopping = false;
   #forced = false;
   #writing: Promise<void> = Promise.resolve();
@@ -85,6 +90,11 @@ export class Fleet {
 
   get processes(): readonly ServiceProcess[] {
     return this.#processes;
+  }
+
+  /** Where operators' acts are asked for over HTTP, if they are. */
+  get operatorUrl(): string | undefined {
+    return this.#operator?.url;
   }
 
   /** The servers that run; throws before {@link start}. */
@@ -118,6 +128,7 @@ export class Fleet {
       await assertPortsFree([
         ...instances.map(({ name }) => ({ port: ports.instances.get(name) ?? 0, wantedBy: name })),
         ...serverPorts(ports),
+        ...(this.#options.operator === true ? [{ port: ports.operator, wantedBy: 'the operator' }] : []),
       ]);
       this.#ports = ports;
       const [stack] = await allOrNothing([this.#startStack(ports), this.#build()]);
@@ -125,6 +136,7 @@ export class Fleet {
       await this.#startServices(stack, ports);
       await this.#writeState();
       await this.#untilReady();
+      if (this.#options.operator === true) await this.#startOperator(stack, ports);
       this.#readyAt = new Date();
       await this.#writeState();
     } catch (error) {
@@ -138,7 +150,7 @@ export class Fleet {
     this.#stopping = true;
     const front = this.#processes.filter(({ state }) => state.service === 'gateway');
     const back = this.#processes.filter(({ state }) => state.service !== 'gateway');
-    await Promise.all(front.map((each) => each.stop()));
+    await Promise.all([...front.map((each) => each.stop()), this.#operator?.stop()]);
     await Promise.all(back.map((each) => each.stop()));
     if (this.#forced) await this.#stack?.kill();
     else await this.#stack?.stop();
@@ -250,6 +262,16 @@ export class Fleet {
     });
   }
 
+  async #startOperator({ nats, identities, secrets }: Stack, ports: PortPlan): Promise<void> {
+    const { dir, all } = this.#options;
+    const { 'http.operator': token } = await secrets.get('http.operator');
+    await writePrivate(dir.operatorHeaderFile, `Authorization: Bearer ${token}\n`);
+    this.#operator = await startOperator(accessOf(nats.url, identities.operator), {
+      services: all,
+      http: { host: '127.0.0.1', port: ports.operator, token },
+    });
+  }
+
   async #untilReady(): Promise<void> {
     const start = systemClock.monotonicMs();
     const waiting = (): ServiceProcess[] => this.#processes.filter(({ state }) => state.status !== 'ready');
@@ -330,6 +352,7 @@ export class Fleet {
       databases,
       credentials: credentialsOf(stack),
       ...(gateway && { gatewayUrl: gateway.url }),
+      ...(this.#operator?.url !== undefined && { operatorUrl: this.#operator.url }),
       instances: this.#processes.map(({ state }) => state),
     };
   }

@@ -6,8 +6,8 @@ const plan = (services: string[], scale: [string, number][] = [], base = 3000): 
 
 describe('ports', () => {
   it('are the documented ones, whatever else runs', () => {
-    const { nats, natsMonitoring, postgres } = planPorts([], [], 3000);
-    expect([nats, natsMonitoring, postgres]).toEqual([3022, 3023, 3032]);
+    const { nats, natsMonitoring, operator, postgres } = planPorts([], [], 3000);
+    expect([nats, natsMonitoring, operator, postgres]).toEqual([3022, 3023, 3024, 3032]);
     expect(
       plan([
         'gateway',

@@ -18,6 +18,7 @@ export const fixedPorts = {
   tracking: 7,
   nats: 22,
   'nats monitoring': 23,
+  operator: 24,
   postgres: 32,
 } as const satisfies Readonly<Record<string, number>>;
 
@@ -34,6 +35,8 @@ export interface PortPlan {
   readonly nats: number;
   readonly natsMonitoring: number;
   readonly postgres: number;
+  /** Where the acts of operators are asked for over HTTP. */
+  readonly operator: number;
   /** By name of the instance. */
   readonly instances: ReadonlyMap<string, number>;
 }
@@ -89,6 +92,7 @@ export function planPorts(
     nats: base + fixedPorts.nats,
     natsMonitoring: base + fixedPorts['nats monitoring'],
     postgres: base + fixedPorts.postgres,
+    operator: base + fixedPorts.operator,
     instances: ports,
   };
 }

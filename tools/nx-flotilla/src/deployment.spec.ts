@@ -43,12 +43,20 @@ describe('docker/compose.yaml', () => {
   it('has every service, and the provisioning, log in to the broker as the user that is theirs', () => {
     for (const [name, body] of services) {
       const user = name === 'provision' ? 'provisioner' : name;
-      if (!body.includes('<<: *service') && name !== 'provision') continue;
+      if (!body.includes('<<: *service') && name !== 'provision' && name !== 'operator') continue;
       const variable = `${user.toUpperCase()}_NATS_PASSWORD`;
       expect(body).toContain(`NATS_USER: ${user}\n`);
       expect(body).toContain(`NATS_PASSWORD: \${${variable}:?`);
       expect(services.get('nats')).toContain(`${variable}: \${${variable}:?`);
     }
+  });
+
+  it('opens the acts of operators to this machine only, and not without a token', () => {
+    const operator = services.get('operator') ?? '';
+    const port = /--http, '(\d+)'/.exec(operator)?.[1] ?? '';
+    expect(operator).toContain(`ports: ['127.0.0.1:${port}:${port}']`);
+    expect(operator).toContain(`http://127.0.0.1:${port}/health/live`);
+    expect(operator).toContain('OPERATOR_TOKEN: ${OPERATOR_TOKEN:?');
   });
 
   it('builds each service from the one Dockerfile, under its own name', () => {
@@ -64,7 +72,7 @@ describe('docker/compose.yaml', () => {
   });
 
   it('contains no password', () => {
-    const secrets = [...compose.matchAll(/PASSWORD: (.*)/g)].map(([, value]) => value);
+    const secrets = [...compose.matchAll(/(?:PASSWORD|TOKEN): (.*)/g)].map(([, value]) => value);
     expect(secrets.length).toBeGreaterThan(0);
     for (const value of secrets) expect(value).toMatch(/^\$\{\w+:\?/);
   });

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
 import { discoverServices } from '../services.ts';
 import { natsGrants, passwordVariable } from '../stack/identities.ts';
+import { OPERATOR_TOKEN } from '../operate/operator-http.ts';
 import { passwordVariables } from '../stack/migrations.ts';
 import type { CommandContext } from './shared.ts';
 
@@ -21,6 +22,7 @@ export function addSecrets(program: Command, { terminal }: CommandContext): void
           .filter(({ manifest }) => manifest.database)
           .flatMap(({ name }) => passwordVariables(name)),
         ...natsGrants(services).map(({ user }) => passwordVariable(user)),
+        OPERATOR_TOKEN,
       ];
       // Hexadecimal: they become part of URLs, and a value of nats-server's that looks like a number is one.
       terminal.print(names.map((name) => `${name}=p${randomBytes(24).toString('hex')}`).join('\n'));

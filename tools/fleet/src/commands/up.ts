@@ -1,6 +1,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { Fleet } from '../fleet.ts';
 import { UsageError } from '../fleet.errors.ts';
+import { OPERATOR_PATH } from '../operate/operator-http.ts';
 import { discoverServices, selectServices } from '../services.ts';
 import type { DataDir } from '../stack/data-dir.ts';
 import { stopwatch, type Terminal } from '../terminal.ts';
@@ -12,6 +13,7 @@ interface UpOptions extends DataOption {
   readonly only?: readonly string[];
   readonly scale?: ReadonlyMap<string, number>;
   readonly fresh?: boolean;
+  readonly operator: boolean;
 }
 
 /** `fleet up` */
@@ -27,6 +29,7 @@ export function addUp(program: Command, { terminal }: CommandContext): void {
         'run n processes of a service, for example orders=2 (repeatable)',
         readScale,
       )
+      .option('--no-operator', "do not answer programs that ask for operators' acts on dead letters")
       .option('--fresh', 'delete all data first'),
   ).action(async (options: UpOptions) => {
     if (options.detach === true) return upDetached(dirOf(options), terminal);
@@ -50,6 +53,7 @@ async function up(options: UpOptions, terminal: Terminal): Promise<void> {
     all,
     services,
     terminal,
+    operator: options.operator,
     ...(options.scale && { scale: options.scale }),
     ...(options.fresh !== undefined && { fresh: options.fresh }),
   });
@@ -101,6 +105,11 @@ function announce(fleet: Fleet, dir: DataDir, took: string, terminal: Terminal):
       `Ready in ${took}.`,
       ...lines,
       ...(gateway ? [`The API is at ${gateway.url}/v1, its documentation at ${gateway.url}/docs.`] : []),
+      ...(fleet.operatorUrl === undefined
+        ? []
+        : [
+            `Dead letters: curl -H @${dir.operatorHeaderFile} ${fleet.operatorUrl}${OPERATOR_PATH} -d '{"act":"groups","by":"me"}'`,
+          ]),
       `Logs are in ${dir.logs}; "npm run fleet -- status" shows more. Ctrl-C stops the fleet.`,
     ].join('\n'),
   );

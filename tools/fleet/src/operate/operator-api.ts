@@ -63,6 +63,12 @@ export class InvalidOperatorRequestError extends FlotillaError {
   }
 }
 
+/** What became of a request: the act's own answer, or `{ code, message }`. */
+export interface OperatorAnswer {
+  readonly outcome: 'ok' | 'failed';
+  readonly body: unknown;
+}
+
 /** How many requests are worked on at a time; one more is answered `OVERLOADED`. */
 const AT_A_TIME = 8;
 
@@ -73,7 +79,7 @@ const AT_A_TIME = 8;
 export class OperatorApi {
   readonly #connection: NatsConnection;
   readonly #contracts: () => Promise<ReadonlyMap<string, Contract>>;
-  readonly #running = new Set<Promise<void>>();
+  readonly #running = new Set<Promise<OperatorAnswer>>();
   #subscription: Subscription | undefined;
   #failure: Error | undefined;
 
@@ -87,8 +93,7 @@ export class OperatorApi {
       queue: 'fleet-operator',
       callback: (error, message) => {
         if (error !== null) return this.#fail(error);
-        const work = this.#answer(message).finally(() => this.#running.delete(work));
-        this.#running.add(work);
+        void this.#answer(message);
       },
     });
     await this.#connection.flush();
@@ -101,22 +106,30 @@ export class OperatorApi {
     await Promise.all(this.#running);
   }
 
+  /** Carries out one request as parsed from JSON, whichever way it came. Never rejects. */
+  async act(asked: unknown): Promise<OperatorAnswer> {
+    if (this.#running.size >= AT_A_TIME)
+      return failure(new FlotillaError('OVERLOADED', `${AT_A_TIME} requests are worked on: try again later`));
+    const work = this.#tryAct(asked).finally(() => this.#running.delete(work));
+    this.#running.add(work);
+    return work;
+  }
+
+  async #tryAct(asked: unknown): Promise<OperatorAnswer> {
+    try {
+      return { outcome: 'ok', body: await this.#carryOut(readRequest(asked)) };
+    } catch (error) {
+      return failure(error);
+    }
+  }
+
   /** The user may not answer there: told at the start, and no request ever comes. */
   #fail(error: Error): void {
     this.#failure = error;
   }
 
   async #answer(message: Msg): Promise<void> {
-    let outcome: 'ok' | 'failed' = 'ok';
-    let body: unknown;
-    try {
-      if (this.#running.size >= AT_A_TIME)
-        throw new FlotillaError('OVERLOADED', `${AT_A_TIME} requests are worked on: try again later`);
-      body = await this.#carryOut(readRequest(message));
-    } catch (error) {
-      outcome = 'failed';
-      body = failureBody({ code: errorCode(error), message: errorMessage(error) });
-    }
+    const { outcome, body } = await this.act(parsed(message));
     const headers = natsHeaders();
     const id = newId();
     const asked = message.headers?.get(envelopeHeader.id);
@@ -180,13 +193,21 @@ export class OperatorApi {
   }
 }
 
-function readRequest(message: Msg): z.output<typeof operatorRequest> {
-  let asked: unknown;
+/** What a message asks; undefined when it is no JSON. */
+function parsed(message: Msg): unknown {
   try {
-    asked = message.json();
+    return message.json();
   } catch {
-    throw new InvalidOperatorRequestError(['it is no JSON']);
+    return undefined;
   }
+}
+
+function failure(error: unknown): OperatorAnswer {
+  return { outcome: 'failed', body: failureBody({ code: errorCode(error), message: errorMessage(error) }) };
+}
+
+function readRequest(asked: unknown): z.output<typeof operatorRequest> {
+  if (asked === undefined) throw new InvalidOperatorRequestError(['it is no JSON']);
   const result = operatorRequest.safeParse(asked);
   if (result.success) return result.data;
   throw new InvalidOperatorRequestError(

@@ -21,6 +21,8 @@ export interface DataDir {
   readonly lockFile: string;
   readonly stateFile: string;
   readonly secretsFile: string;
+  /** The header that `curl -H @FILE` shows to act as an operator. */
+  readonly operatorHeaderFile: string;
 }
 
 export function dataDirAt(path: string): DataDir {
@@ -32,6 +34,7 @@ export function dataDirAt(path: string): DataDir {
     lockFile: join(path, 'fleet.lock'),
     stateFile: join(path, 'state.json'),
     secretsFile: join(path, 'secrets.json'),
+    operatorHeaderFile: join(path, 'operator-header.txt'),
   };
 }
 

@@ -56,6 +56,11 @@ function accessFrom(url: string, env: NodeJS.ProcessEnv): NatsAccess {
   };
 }
 
+/** A setting of the environment, or of the file that `<name>_FILE` names; undefined when neither is set. */
+export function readSetting(name: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
+  return read(env, name);
+}
+
 function read(env: NodeJS.ProcessEnv, name: string): string | undefined {
   const file = env[`${name}_FILE`];
   if (file !== undefined && file !== '') return readFileSync(file, 'utf8').trim();

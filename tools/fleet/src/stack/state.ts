@@ -44,6 +44,8 @@ export interface FleetState {
   readonly credentials: FleetCredentials;
   /** Where the public API is, when a gateway runs. */
   readonly gatewayUrl?: string;
+  /** Where operators' acts are asked for over HTTP. */
+  readonly operatorUrl?: string;
   readonly instances: readonly InstanceState[];
 }
 
