@@ -92,6 +92,8 @@ export interface Consumption extends Stoppable {
   setMaxInFlight(maxInFlight: number): void;
   /** While it is paused: tries a message now, not only when it is time. */
   probeNow(): void;
+  /** While it is paused: goes on with all messages; those that have failed are ordinary failures from then on. */
+  resume(): void;
 }
 
 /** A subject that is served. Stopping it takes no more requests and waits for those that run. */

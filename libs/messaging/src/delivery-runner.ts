@@ -123,6 +123,11 @@ export class DeliveryRunner {
     this.#switch?.probeNow();
   }
 
+  /** While paused: goes on with all messages, without a probe. */
+  resume(): void {
+    this.#switch?.resume();
+  }
+
   /** Messages that are past their attempts and whose dead letters could not be written. */
   get unwrittenDeadLetters(): number {
     const since = this.#setup.clock.monotonicMs() - UNWRITTEN_FOR_MS;

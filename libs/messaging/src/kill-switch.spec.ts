@@ -193,6 +193,31 @@ describe('the kill switch', () => {
     ]);
   });
 
+  it('goes on at once when it is told that the handler is in order, and then it is the messages', async () => {
+    start(1, 2);
+    handle = broken;
+    for (const sequence of [1, 2, 3]) await deliver(sequence);
+    expect(runner.pause).toBeDefined();
+    runner.resume();
+    expect(runner.pause).toBeUndefined();
+    expect([permits.at(-1), events.at(-1)]).toEqual([undefined, 'resumed']);
+    runner.resume();
+    expect(events).toEqual(['paused Error', 'resumed']);
+    // The third was given back: its delivery was no attempt.
+    for (const [sequence, attempt] of [
+      [1, 2],
+      [2, 2],
+      [3, 2],
+      [3, 3],
+    ] as const)
+      await deliver(sequence, { attempt });
+    expect(runner.pause).toBeUndefined();
+    expect(letters).toBe(3);
+    // Whatever fails next counts anew.
+    for (const sequence of [4, 5, 6]) await deliver(sequence);
+    expect(runner.pause).toBeDefined();
+  });
+
   it('never counts a failed probe, however often', async () => {
     await pause();
     for (let attempt = 2; attempt <= 12; attempt++) {

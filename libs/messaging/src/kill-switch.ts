@@ -148,6 +148,14 @@ export class KillSwitch {
     this.#ready();
   }
 
+  /**
+   * Ends the pause without a probe: somebody knows that the handler is in order. Those messages that have failed are
+   * ordinary failures from now on.
+   */
+  resume(): void {
+    if (this.#pause !== undefined) this.succeeded();
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();

@@ -9,8 +9,9 @@ import type { Handling } from './inbound/handling.ts';
 import type { OutgoingMessages } from './outgoing.ts';
 
 const request = z.object({
-  action: z.enum(['list', 'probe']),
+  action: z.enum(['list', 'probe', 'resume']),
   consumer: z.string().min(1).optional(),
+  by: z.string().min(1).max(100).optional(),
 });
 
 /** What each process of a service answers about its consumers. */
@@ -20,6 +21,8 @@ export interface ConsumersAnswer {
   readonly consumers: readonly ConsumerState[];
   /** Of `probe`: how many were paused, and try a message now. */
   readonly probed?: number;
+  /** Of `resume`: how many were paused, and go on. */
+  readonly resumed?: number;
 }
 
 /** The subject on which every process of a service tells how its consumers do. */
@@ -28,8 +31,8 @@ export function consumersSubject(service: string): string {
 }
 
 /**
- * Tells operators how the consumers do, and has paused ones try a message now: `{ action: 'list' | 'probe', consumer? }`.
- * Every process answers for itself, because each pauses by itself.
+ * Tells operators how the consumers do, and has paused ones try a message now, or go on without:
+ * `{ action: 'list' | 'probe' | 'resume', consumer?, by? }`. Every process answers for itself, because each pauses by itself.
  */
 export class ConsumerCommands {
   readonly #subject: string;
@@ -77,20 +80,26 @@ export class ConsumerCommands {
   }
 
   #carryOut(message: IncomingMessage): ConsumersAnswer {
-    const { action, consumer } = parseWith(
+    const { action, consumer, by } = parseWith(
       request,
       message.json(),
       (problems) => new InvalidMessageError(this.#subject, problems),
     );
     const probed = action === 'probe' ? this.#consumers.probe(consumer) : undefined;
+    const resumed = action === 'resume' ? this.#consumers.resume(consumer) : undefined;
+    const told = { source: message.envelope.source, ...(by !== undefined && { by }) };
     if (probed !== undefined && probed > 0)
-      this.#logger.log({
-        msg: `An operator has ${probed} paused consumer(s) try a message now`,
-        source: message.envelope.source,
-      });
+      this.#logger.log({ msg: `An operator has ${probed} paused consumer(s) try a message now`, ...told });
+    if (resumed !== undefined && resumed > 0)
+      this.#logger.log({ msg: `An operator has ${resumed} paused consumer(s) go on`, ...told });
     const consumers = this.#consumers
       .states()
       .filter((state) => consumer === undefined || state.consumer === consumer);
-    return { process: this.#process, consumers, ...(probed !== undefined && { probed }) };
+    return {
+      process: this.#process,
+      consumers,
+      ...(probed !== undefined && { probed }),
+      ...(resumed !== undefined && { resumed }),
+    };
   }
 }

@@ -26,7 +26,7 @@ describe('a service whose handler fails on everything', () => {
   });
   afterAll(() => alpha.stop());
 
-  const ask = async (action: 'list' | 'probe'): Promise<ConsumersAnswer> => {
+  const ask = async (action: 'list' | 'probe' | 'resume'): Promise<ConsumersAnswer> => {
     const id = newId();
     const reply = await alpha.broker.request(
       {
@@ -80,5 +80,18 @@ describe('a service whose handler fails on everything', () => {
     }
     expect(await new DeadLetters(alpha.broker.connection).count('alpha')).toBe(0);
     await until(async () => !(await health()).body.includes('its handler fails on everything'));
+  });
+
+  it('goes on when it is told to, and gives up on the messages that fail by themselves', async () => {
+    outsideSystem.call = async () => {
+      throw new Error('no such account');
+    };
+    const payments = Array.from({ length: 4 }, (_, n) => alpha.send(new Pay({ accountId: `unknown-${n}` })));
+    await until(async () => (await ask('list')).consumers.some(({ paused }) => paused !== undefined));
+    expect(await ask('resume')).toMatchObject({ resumed: 1 });
+    expect(await Promise.all(payments)).toMatchObject(payments.map(() => ({ outcome: 'failed' })));
+    expect((await ask('list')).consumers.every(({ paused }) => paused === undefined)).toBe(true);
+    expect(await ask('resume')).toMatchObject({ resumed: 0 });
+    expect(await new DeadLetters(alpha.broker.connection).count('alpha')).toBe(4);
   });
 });

@@ -14,6 +14,7 @@ describe('the fleet command', () => {
           'auth',
           'bench',
           'config',
+          'consumer',
           'contracts',
           'dlq',
           'down',

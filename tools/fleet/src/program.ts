@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { addAuth } from './commands/auth.ts';
 import { addBench } from './commands/bench.ts';
 import { addConfig } from './commands/config.ts';
+import { addConsumer } from './commands/consumer.ts';
 import { addContracts } from './commands/contracts.ts';
 import { addDlq } from './commands/dlq.ts';
 import { addDown } from './commands/down.ts';
@@ -30,7 +31,18 @@ export function buildProgram(context: CommandContext): Command {
     .exitOverride();
   const commands = [
     ...[addUp, addDown, addStatus, addLogs, addServe],
-    ...[addImport, addVerify, addSaga, addDlq, addRepair, addTracking, addConfig, addSchedule, addOperator],
+    ...[
+      addImport,
+      addVerify,
+      addSaga,
+      addDlq,
+      addRepair,
+      addTracking,
+      addConfig,
+      addSchedule,
+      addConsumer,
+      addOperator,
+    ],
     ...[addAuth, addMigrate, addProvision, addNatsConfig, addSecrets, addContracts, addBench],
   ];
   for (const add of commands) add(program, context);

@@ -286,6 +286,7 @@ export class InMemoryBroker implements Broker {
         for (const each of sources) each.wake();
       },
       probeNow: () => runner.probeNow(),
+      resume: () => runner.resume(),
       state: () => ({
         status: stopped ? 'stopped' : this.network.available ? 'running' : 'healing',
         ...(!stopped && !this.network.available && { detail: 'the in-memory broker is switched off' }),

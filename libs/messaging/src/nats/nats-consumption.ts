@@ -82,6 +82,10 @@ export class NatsConsumption implements Consumption {
     this.#runner.probeNow();
   }
 
+  resume(): void {
+    this.#runner.resume();
+  }
+
   /** How many messages may be asked for: see `DeliveryRunnerOptions.onPermit`. */
   set permit(messages: 0 | 1 | undefined) {
     for (const loop of this.#loops) loop.permit = messages;

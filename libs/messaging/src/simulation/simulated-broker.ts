@@ -200,6 +200,7 @@ export class SimulatedBroker implements Broker {
         look();
       },
       probeNow: () => runner.probeNow(),
+      resume: () => runner.resume(),
       state: () => ({
         status: open ? (server.up ? 'running' : 'healing') : 'stopped',
         inFlight: runner.inFlight,

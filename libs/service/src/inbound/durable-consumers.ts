@@ -127,12 +127,21 @@ export class DurableConsumers {
 
   /** Has a paused consumer, or all of them, try a message now; says how many were paused. */
   probe(consumer?: string): number {
+    return this.#eachPaused(consumer, (consumption) => consumption.probeNow());
+  }
+
+  /** Has a paused consumer, or all of them, go on without a try; says how many were paused. */
+  resume(consumer?: string): number {
+    return this.#eachPaused(consumer, (consumption) => consumption.resume());
+  }
+
+  #eachPaused(consumer: string | undefined, act: (consumption: Consumption) => void): number {
     const paused = this.#running.filter(
       (each) =>
         (consumer === undefined || each.consumer === consumer) &&
         each.consumption.state().paused !== undefined,
     );
-    for (const { consumption } of paused) consumption.probeNow();
+    for (const { consumption } of paused) act(consumption);
     return paused.length;
   }
 
@@ -214,6 +223,7 @@ export class DurableConsumers {
       state: () => consumption.state(),
       setMaxInFlight: (maxInFlight) => consumption.setMaxInFlight(maxInFlight),
       probeNow: () => consumption.probeNow(),
+      resume: () => consumption.resume(),
       stop: (options) => {
         this.#handover.stop();
         return consumption.stop(options);
