@@ -30,6 +30,8 @@ let installed = false;
 let counting = false;
 /** Callbacks of `process.nextTick` that have not run yet. */
 let ticks = 0;
+/** Those that have run. */
+let ticked = 0;
 
 /**
  * Makes timers, dates and random numbers of this whole Node process those of `simulation`; undefined gives the real ones
@@ -44,12 +46,18 @@ export function simulateGlobals(simulation: SimulatedGlobals | undefined): void 
 export function drained(): Promise<void> {
   countTicks();
   return new Promise((resolve) => {
+    let before = -1;
     const look = (): void => {
-      if (ticks === 0) resolve();
+      // What a tick leads to comes only after the ticks that were asked for together with it, of which this is one.
+      if (ticks === 0 && ticked === before) resolve();
       else again();
     };
     // A tick that is asked for by a microtask comes when there are no more microtasks.
-    const again = (): void => queueMicrotask(() => nextTick(look));
+    const ask = (): void => {
+      before = ticked;
+      nextTick(look);
+    };
+    const again = (): void => queueMicrotask(ask);
     again();
   });
 }
@@ -100,6 +108,7 @@ function countTicks(): void {
       ticks++;
       nextTick(() => {
         ticks--;
+        ticked++;
         action(...all);
       });
     },

@@ -68,6 +68,7 @@ export interface SimulationOptions {
 export type RunEnd = 'done' | 'late' | 'too-many-events' | 'idle';
 
 const START_MS = Date.UTC(2030, 0, 1);
+const nothing = (): void => undefined;
 /** An immediate comes in the next turn of a process's event loop, in milliseconds. */
 const TURN_MS = 0.001;
 
@@ -93,6 +94,8 @@ export class Simulation {
   #elapsedMs = 0;
   #order = 0;
   #events = 0;
+  /** What an action of {@link after} has thrown: ends the run. */
+  #failure: { readonly error: unknown } | undefined;
 
   constructor({ seed, trace = false, startMs = START_MS }: SimulationOptions) {
     this.seed = seed;
@@ -147,8 +150,16 @@ export class Simulation {
 
   /** Runs `action` once after `delayMs`, in the context in which this is called; never once its process has crashed. */
   after(delayMs: number, action: () => void, label?: string): TimerHandle {
-    const inContext = AsyncLocalStorage.snapshot();
-    const event = this.#add(Math.max(0, delayMs), label, () => inContext(action));
+    // What follows a promise runs in the context that it was asked for in: that costs less than a snapshot of the context.
+    let happen: () => void = nothing;
+    void new Promise<void>((resolve) => (happen = resolve)).then(() => {
+      try {
+        action();
+      } catch (error) {
+        this.#failure ??= { error };
+      }
+    });
+    const event = this.#add(Math.max(0, delayMs), label, happen);
     return { cancel: () => void (event.cancelled = true) };
   }
 
@@ -197,6 +208,11 @@ export class Simulation {
       if (next.label !== undefined) this.trace.add(next.dueMs, next.owner?.name ?? 'world', next.label);
       next.happen();
       await drained();
+      if (this.#failure !== undefined) {
+        const { error } = this.#failure;
+        this.#failure = undefined;
+        throw error;
+      }
     }
   }
 

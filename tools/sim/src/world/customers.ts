@@ -161,7 +161,8 @@ export class Customers {
   }
 
   #statusOf(orderId: string): string | undefined {
-    const row = this.#parts.rows('orders', 'orders').find((each) => each['order_id'] === orderId);
+    const rows = this.#parts.rows('orders', 'orders', ['order_id', 'status']);
+    const row = rows.find((each) => each['order_id'] === orderId);
     return row && textOf(row['status']);
   }
 
@@ -194,7 +195,7 @@ export class Operator {
         simulation.tell(`replays dead letter ${sequence}`);
         this.#parts.replay(sequence);
       }
-      for (const row of rows('orders', 'saga_instances')) {
+      for (const row of rows('orders', 'saga_instances', ['saga', 'id', 'status', 'progress'])) {
         if (row['status'] !== 'parked') continue;
         const { parked } = jsonOf<{ parked?: { code: string } }>(row['progress']);
         await this.#unpark(textOf(row['saga']), textOf(row['id']), parked?.code ?? '');

@@ -1,8 +1,8 @@
 /** A row as the simulated database has it committed. */
 export type Row = Readonly<Record<string, unknown>>;
 
-/** Reads the committed rows of a table of a service. */
-export type ReadRows = (service: string, table: string) => readonly Row[];
+/** Reads the committed rows of a table of a service; only the columns that are named, if any are. */
+export type ReadRows = (service: string, table: string, columns?: readonly string[]) => readonly Row[];
 
 export function textOf(value: unknown): string {
   if (typeof value === 'string') return value;

@@ -100,7 +100,7 @@ export class World {
       simulation: this.simulation,
       broker: this.jetstream.connect({ service: 'gateway', host: this.#outside }),
       outgoing: new OutgoingMessages('gateway', this.simulation.clock),
-      rows: (service: string, table: string) => this.rows(service, table),
+      rows: this.rows.bind(this),
     };
     this.customers = new Customers({ ...desk, scenario });
     this.#operator = new Operator({
@@ -115,8 +115,8 @@ export class World {
     this.#ids.fill(bytes);
   }
 
-  rows(service: string, table: string): readonly Row[] {
-    return this.#parts.databases.postgres.rows(this.#database(service), table);
+  rows(service: string, table: string, columns?: readonly string[]): readonly Row[] {
+    return this.#parts.databases.postgres.rows(this.#database(service), table, columns);
   }
 
   /** Lives through the scenario and its faults, waits until everything has come to rest, and has it judged. */
@@ -357,7 +357,7 @@ export class World {
       waiting.push(`${letters.length} dead letters: ${why.join('; ')}`);
     }
     if (waiting.length > 0) return waiting;
-    for (const row of this.rows('orders', 'saga_instances')) {
+    for (const row of this.rows('orders', 'saga_instances', ['saga', 'id', 'status', 'step'])) {
       const status = String(row['status']);
       if (status !== 'completed' && status !== 'compensated')
         waiting.push(
@@ -365,10 +365,12 @@ export class World {
         );
     }
     for (const name of databaseNames) {
-      const unpublished = this.rows(name, 'outbox').filter((row) => row['published_at'] === null).length;
+      const unpublished = this.rows(name, 'outbox', ['published_at']).filter(
+        (row) => row['published_at'] === null,
+      ).length;
       if (unpublished > 0) waiting.push(`${name}: ${unpublished} messages are not published`);
     }
-    for (const row of this.rows('shipping', 'shipments'))
+    for (const row of this.rows('shipping', 'shipments', ['id', 'status', 'due_at']))
       if (row['due_at'] !== null)
         waiting.push(`shipment ${row['id'] as string} is ${row['status'] as string}`);
     return waiting;

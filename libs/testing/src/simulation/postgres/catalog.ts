@@ -142,6 +142,11 @@ export class CatalogView {
     return this.#committed().get(key);
   }
 
+  /** The committed catalogue, where the transaction has not changed it; undefined: it has. */
+  get unchanged(): Catalog | undefined {
+    return this.#changes === undefined ? this.#committed() : undefined;
+  }
+
   *entries(): Iterable<CatalogEntry> {
     for (const [key, entry] of this.#committed()) if (this.#changes?.has(key) !== true) yield entry;
     for (const entry of this.#changes?.values() ?? []) if (entry !== undefined) yield entry;

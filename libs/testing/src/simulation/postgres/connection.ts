@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { loadParser, parse, type ParsedStatement } from './parser.ts';
 import { PostgresError } from './postgres-error.ts';
 import type { Session } from './session.ts';
-import { ConnectionGone, type StatementResult } from './session.ts';
+import { ConnectionGone, type ResultField, type StatementResult } from './session.ts';
 
 /** What the client sends, in order. */
 type Message =
@@ -274,23 +274,12 @@ export class SimulatedConnection extends EventEmitter {
 
   #answer({ command, fields, rows }: StatementResult): void {
     if (fields !== undefined) {
-      this.emit('rowDescription', {
-        fields: fields.map(({ name, type }, index) => ({
-          name,
-          tableID: 0,
-          columnID: index + 1,
-          dataTypeID: type.oid,
-          dataTypeSize: -1,
-          dataTypeModifier: -1,
-          format: 'text',
-        })),
-      });
-      const types = fields.map(({ type }) => type);
+      this.emit('rowDescription', descriptionOf(fields));
       for (const row of rows) {
         const texts: (string | null)[] = [];
-        for (const [index, type] of types.entries()) {
+        for (let index = 0; index < fields.length; index += 1) {
           const value = row[index] ?? null;
-          texts.push(value === null ? null : type.output(value));
+          texts.push(value === null ? null : (fields[index] as ResultField).type.output(value));
         }
         this.emit('dataRow', { fields: texts, fieldCount: texts.length });
       }
@@ -318,6 +307,26 @@ export class SimulatedConnection extends EventEmitter {
       this.emit('end');
     });
   }
+}
+
+const descriptions = new WeakMap<readonly ResultField[], { readonly fields: readonly object[] }>();
+
+/** The message that describes rows; the same for each run of a plan. */
+function descriptionOf(columns: readonly ResultField[]): { readonly fields: readonly object[] } {
+  let description = descriptions.get(columns);
+  if (description === undefined) {
+    const fields = columns.map(({ name, type }, index) => ({
+      name,
+      tableID: 0,
+      columnID: index + 1,
+      dataTypeID: type.oid,
+      dataTypeSize: -1,
+      dataTypeModifier: -1,
+      format: 'text',
+    }));
+    descriptions.set(columns, (description = { fields }));
+  }
+  return description;
 }
 
 /** As pg makes it of the server's message. */

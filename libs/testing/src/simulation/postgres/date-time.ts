@@ -69,13 +69,20 @@ function offsetOf(zone: string): Micros {
 export function formatTimestamp(value: Micros, zone: string): string {
   if (value === Infinity) return 'infinity';
   if (value === -Infinity) return '-infinity';
-  const millis = Math.floor(value / 1000);
-  const micros = value - Math.floor(value / SECOND) * SECOND;
-  const iso = new Date(millis).toISOString();
-  const [date = '', time = ''] = iso.split('T');
+  const second = Math.floor(value / SECOND);
+  const micros = value - second * SECOND;
+  if (second !== lastSecond) {
+    lastSecond = second;
+    const [date = '', time = ''] = new Date(second * 1000).toISOString().split('T');
+    lastText = `${date} ${time.slice(0, 8)}`;
+  }
   const fraction = micros === 0 ? '' : `.${String(micros).padStart(6, '0').replace(/0+$/, '')}`;
-  return `${date} ${time.slice(0, 8)}${fraction}${zone}`;
+  return `${lastText}${fraction}${zone}`;
 }
+
+/** The second that was formatted last: points in time come in clusters. */
+let lastSecond = NaN;
+let lastText = '';
 
 export function formatDate(value: Micros): string {
   if (!Number.isFinite(value)) return formatTimestamp(value, '');

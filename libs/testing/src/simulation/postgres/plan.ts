@@ -1,5 +1,5 @@
 import type { Node } from 'libpg-query';
-import type { CatalogEntry, CatalogView, Table } from './catalog.ts';
+import type { Catalog, CatalogEntry, CatalogView, Table } from './catalog.ts';
 import { Compiler, entryOf, type Query } from './compiler.ts';
 import type { ParsedStatement } from './parser.ts';
 import { callFunction } from './plpgsql.ts';
@@ -58,8 +58,14 @@ export function compile(catalog: CatalogView, node: Node, given: Surroundings = 
   };
 }
 
+/** The catalogue for which a plan was last found valid: a catalogue never changes, another takes its place. */
+const validFor = new WeakMap<Plan, Catalog>();
+
 function isValid(plan: Plan, catalog: CatalogView): boolean {
+  const { unchanged } = catalog;
+  if (unchanged !== undefined && validFor.get(plan) === unchanged) return true;
   for (const [key, entry] of plan.uses) if (catalog.get(key) !== entry) return false;
+  if (unchanged !== undefined) validFor.set(plan, unchanged);
   return true;
 }
 

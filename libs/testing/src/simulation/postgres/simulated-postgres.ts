@@ -71,24 +71,26 @@ export class SimulatedPostgres {
     this.#databases.delete(name);
   }
 
-  /** The committed rows of a table, `name` or `schema.name`, in the form of {@link Value}s' JSON. */
-  rows(database: string, table: string): readonly Record<string, unknown>[] {
+  /**
+   * The committed rows of a table, `name` or `schema.name`, in the form of {@link Value}s' JSON; only some columns of
+   * them, where they are named.
+   */
+  rows(database: string, table: string, columns?: readonly string[]): readonly Record<string, unknown>[] {
     const found = this.#database(database);
     const entry = found.catalog.get(table.includes('.') ? table : `public.${table}`);
     if (entry?.kind !== 'table')
       throw new PostgresError('42P01', `relation "${table}" does not exist in database "${database}"`);
-    return this.#leaves(found, entry).flatMap((leaf) =>
-      [...found.data(leaf).heap]
-        .filter(
-          ({ madeBy, endedBy }) =>
-            madeBy.commit !== Infinity && (endedBy === undefined || endedBy.commit === Infinity),
-        )
-        .map(({ values }) =>
-          Object.fromEntries(
-            leaf.columns.map(({ name, type }, index) => [name, plain(values[index] ?? null, type)]),
-          ),
-        ),
-    );
+    const rows: Record<string, unknown>[] = [];
+    for (const leaf of this.#leaves(found, entry)) {
+      for (const { madeBy, endedBy, values } of found.data(leaf).heap) {
+        if (madeBy.commit === Infinity || (endedBy !== undefined && endedBy.commit !== Infinity)) continue;
+        const row: Record<string, unknown> = {};
+        for (const [index, { name, type }] of leaf.columns.entries())
+          if (columns === undefined || columns.includes(name)) row[name] = plain(values[index] ?? null, type);
+        rows.push(row);
+      }
+    }
+    return rows;
   }
 
   /** Breaks the connections of a process that dies (default: all of the database): their transactions roll back. */

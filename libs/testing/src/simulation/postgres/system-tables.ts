@@ -1,4 +1,4 @@
-import type { CatalogEntry, Table } from './catalog.ts';
+import type { Catalog, CatalogEntry, Table } from './catalog.ts';
 import type { OutputColumn } from './compiler.ts';
 import type { SessionState } from './run.ts';
 import { BOOL, INT4, NAME, OID, REGCLASS, TEXT, type Row, type SqlType } from './types.ts';
@@ -14,6 +14,18 @@ function columns(definition: Readonly<Record<string, SqlType>>): readonly Output
 
 function tablesOf({ catalog }: SessionState): readonly Table[] {
   return [...catalog.entries()].filter((entry): entry is Table => entry.kind === 'table');
+}
+
+/** Rows that only the catalogue decides: made once for each. */
+function ofCatalog(make: (session: SessionState) => readonly Row[]): SystemTable['rows'] {
+  const known = new WeakMap<Catalog, readonly Row[]>();
+  return (session) => {
+    const { unchanged } = session.catalog;
+    if (unchanged === undefined) return make(session);
+    let rows = known.get(unchanged);
+    if (rows === undefined) known.set(unchanged, (rows = make(session)));
+    return rows;
+  };
 }
 
 const RELATION_KINDS: Readonly<Record<string, string>> = { table: 'r', sequence: 'S', index: 'i' };
@@ -57,7 +69,7 @@ const TABLES: Readonly<Record<string, SystemTable>> = {
   },
   'pg_catalog.pg_class': {
     columns: columns({ oid: OID, relname: NAME, relkind: TEXT, relispartition: BOOL }),
-    rows: ({ catalog }) =>
+    rows: ofCatalog(({ catalog }) =>
       [...catalog.entries()].flatMap((entry: CatalogEntry) => {
         const kind = RELATION_KINDS[entry.kind];
         if (kind === undefined) return [];
@@ -65,14 +77,16 @@ const TABLES: Readonly<Record<string, SystemTable>> = {
         const isParent = entry.kind === 'table' && entry.partitionKey !== undefined;
         return [[entry.id, entry.name, isParent ? 'p' : kind, isPartition]];
       }),
+    ),
   },
   'pg_catalog.pg_inherits': {
     // The parent is compared with a regclass, which is a name here.
     columns: columns({ inhrelid: OID, inhparent: REGCLASS }),
-    rows: (session) =>
+    rows: ofCatalog((session) =>
       tablesOf(session).flatMap((table) =>
         table.partitionOf === undefined ? [] : [[table.id, table.partitionOf.replace(/^public\./, '')]],
       ),
+    ),
   },
   'pg_catalog.pg_database': {
     columns: columns({ datname: NAME }),
