@@ -425,6 +425,30 @@ describe('the reconciler', () => {
     expect(broker.ids).toEqual(expect.arrayContaining(ids));
   });
 
+  it('finds what was stored before the loss and is marked after', async () => {
+    const { unitOfWork, outbox } = await replica({ markDelayMs: 1_000 });
+    await outbox.start(broker);
+    const ids = await send(unitOfWork, numbered(5));
+    await until(() => broker.stored.length === 5);
+    broker.wipe();
+    expect(await outbox.reconcile(broker)).toMatchObject({ lost: 5 });
+    await until(() => broker.stored.length === 5);
+    expect(broker.ids.toSorted()).toEqual(ids.toSorted());
+  });
+
+  it('finds them among the many that came after, though their sequences were given out again', async () => {
+    const { unitOfWork, outbox } = await replica({ markDelayMs: 1_000 });
+    await outbox.start(broker);
+    const ids = await send(unitOfWork, numbered(5));
+    await until(() => broker.stored.length === 5);
+    broker.wipe();
+    await send(unitOfWork, numbered(80, 'later'));
+    await until(() => broker.stored.length === 80);
+    expect(await outbox.reconcile(broker)).toMatchObject({ lost: 5 });
+    await until(() => broker.stored.length === 85);
+    expect(broker.ids).toEqual(expect.arrayContaining(ids));
+  });
+
   it('publishes again when the stream is gone', async () => {
     const { outbox } = await publishSome(5);
     expect(await outbox.reconcile({ streamState: () => Promise.resolve(undefined) })).toMatchObject({

@@ -57,6 +57,12 @@ export class OutboxMarks {
     }
   }
 
+  /** Writes the marks that wait now, whatever is added meanwhile. Rejects when that fails; they are kept then. */
+  async writeWaiting(): Promise<void> {
+    const batches = Math.ceil(this.#waiting.length / BATCH) + (this.#writing === undefined ? 0 : 1);
+    for (let written = 0; written < batches; written += 1) await (this.#writing ?? this.#write());
+  }
+
   /** Stops writing by itself. */
   stop(): void {
     this.#timer?.cancel();

@@ -38,6 +38,8 @@ export interface ReconcileReport {
 
 type Reason = ReconcileReport['streams'][number]['reason'];
 
+/** What the clocks of the broker and of the database may differ by where only an order of seconds matters. */
+const CLOCK_SKEW_MS = 1_000;
 /** This many messages in a row that are there, from the newest back: those before are there too. */
 const PRESENT_IN_A_ROW = 50;
 const PAGE = 500;
@@ -98,18 +100,13 @@ async function lostOf(
        FROM outbox WHERE stream = $1 AND published_at BETWEEN $2 AND $3`,
     [stream, since, asOf, createdAt, state.lastSequence],
   );
-  if (rows[0]?.older === true) {
-    return {
-      condition: 'published_at < $4 OR sequence > $5',
-      parameters: [createdAt, state.lastSequence],
-      reason: 'stream was made anew',
-    };
-  }
-  const absent = await absentOf(pool, stream, state, since, view);
+  const older = rows[0]?.older === true;
+  const absent = older ? [] : await absentOf(pool, stream, state, since, view);
+  const markedLate = await markedLateOf(pool, stream, state, { since, asOf }, view);
   return {
-    condition: 'sequence > $4 OR position = ANY ($5::bigint[])',
-    parameters: [state.lastSequence, absent],
-    reason: 'stream went back',
+    condition: 'published_at < $4 OR sequence > $5 OR position = ANY ($6::bigint[])',
+    parameters: [createdAt, state.lastSequence, [...absent, ...markedLate]],
+    reason: older ? 'stream was made anew' : 'stream went back',
   };
 }
 
@@ -142,6 +139,36 @@ async function absentOf(
     const last = rows.at(-1);
     if (last === undefined || rows.length < PAGE) return absent;
     below = Number(last.sequence);
+  }
+}
+
+/**
+ * Positions of messages that the stream before this one had: they were written before this one was made, and marked
+ * after, with a sequence that this one has given to another since.
+ */
+async function markedLateOf(
+  pool: Pool,
+  stream: string,
+  state: StreamState,
+  { since, asOf }: Span,
+  view: StreamView,
+): Promise<string[]> {
+  const late: string[] = [];
+  if (view.exists === undefined) return late;
+  const createdAt = new Date(state.createdAtMs).toISOString();
+  const writtenBefore = new Date(state.createdAtMs + CLOCK_SKEW_MS).toISOString();
+  for (let after = '0'; ;) {
+    const { rows } = await pool.query<{ position: string; sequence: string; id: string }>(
+      `SELECT position, sequence, id FROM outbox
+        WHERE stream = $1 AND published_at BETWEEN $2 AND $3 AND published_at >= $4 AND created_at < $5
+          AND sequence <= $6 AND position > $7 ORDER BY position LIMIT ${PAGE}`,
+      [stream, since, asOf, createdAt, writtenBefore, state.lastSequence, after],
+    );
+    for (const { position, sequence, id } of rows)
+      if (!(await view.exists(stream, Number(sequence), id))) late.push(position);
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < PAGE) return late;
+    after = last.position;
   }
 }
 

@@ -110,7 +110,9 @@ export class Outbox {
   }
 
   /** What the broker has lost is published again; see {@link reconcile}. */
-  reconcile(options: ReconcileOptions): Promise<ReconcileReport> {
+  async reconcile(options: ReconcileOptions): Promise<ReconcileReport> {
+    // A mark that is written after the comparison would name a place in a stream that is lost, and nobody would look again.
+    await this.#marks.writeWaiting();
     return reconcile(this.#pool, options);
   }
 
