@@ -38,6 +38,11 @@ describe('the simulated fleet', () => {
     const again = await sim('--seed', seed, '--trace', '--bug', 'outbox-outside-transaction');
     expect(again.out).toContain(`seed ${seed} fails:`);
   }, 120_000);
+
+  it('finds a compensation that is carried out twice', async () => {
+    const { code, err } = await sim('--bug', 'compensation-twice');
+    expect({ code, found: /was found in seed \d+/.test(err) }).toEqual({ code: 0, found: true });
+  }, 120_000);
 });
 
 it('says what is wrong with a command line', async () => {

@@ -1,7 +1,7 @@
 import type { Tampering } from '../world/service-process.ts';
 import type { BugName } from './names.ts';
 import { ackBeforeCommit, publishBeforeStored, retriedUnderNewIds } from './broker-bugs.ts';
-import { paymentsWithoutKeys } from './application-bugs.ts';
+import { compensationTwice, paymentsWithoutKeys } from './application-bugs.ts';
 import {
   commitTakenForGranted,
   inboxOutsideTransaction,
@@ -86,6 +86,11 @@ export const bugs: readonly Bug[] = [
     name: 'no-inbox',
     what: 'a message that comes again is handled again',
     plant: noInbox,
+  },
+  {
+    name: 'compensation-twice',
+    what: 'a release of stock that comes again, past the inbox, gives back what the order no longer holds',
+    plant: compensationTwice,
   },
 ];
 

@@ -13,6 +13,7 @@ export const bugNames = [
   'no-reconciler',
   'payments-without-keys',
   'no-inbox',
+  'compensation-twice',
 ] as const;
 
 export type BugName = (typeof bugNames)[number];

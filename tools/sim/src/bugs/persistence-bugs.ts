@@ -64,10 +64,14 @@ export const noInbox = unitOfWorkWith((inner) => ({
     work: () => Promise<T>,
     options: ProcessOptions = {},
   ): Promise<Processed<T>> {
-    // A message that nobody has seen before, each time.
-    return inner.process({ ...entry, messageId: `${entry.messageId} ${Math.random()}` }, work, options);
+    return inner.process(withFreshMessageId(entry), work, options);
   },
 }));
+
+/** A message that nobody has seen before, each time. */
+export function withFreshMessageId(entry: InboxEntry): InboxEntry {
+  return { ...entry, messageId: `${entry.messageId} ${Math.random()}` };
+}
 
 export const commitTakenForGranted = unitOfWorkWith((inner) => ({
   async run<T>(work: () => Promise<T>, options?: RunOptions): Promise<T> {
