@@ -28,11 +28,15 @@ const completed = new Set<string>();
 let listening: { close(): Promise<void> } | undefined;
 
 beforeAll(async () => {
-  fleet = await RunningFleet.start({
-    REQUEST_DEADLINE_MS: '3000',
-    // Sooner than a saga gives up a command that is asked for, so that who is slow with it has it all the time.
-    ORDERS_SCREENING_TIMEOUT_MS: '1000',
-  });
+  fleet = await RunningFleet.start(
+    {
+      REQUEST_DEADLINE_MS: '3000',
+      // Sooner than a saga gives up a command that is asked for, so that who is slow with it has it all the time.
+      ORDERS_SCREENING_TIMEOUT_MS: '1000',
+    },
+    // What is frozen here stays so until the test lets it go.
+    ['--hung-after', '0s'],
+  );
   api = await Api.login(fleet.apiUrl);
   await api.stock('CALM', 1_000_000);
   const connection = await connectNats({ ...(await fleet.broker('auditor')), name: 'resilience' });

@@ -105,6 +105,8 @@ export class World {
       services,
       topology,
       users: [CHAOS],
+      // What stands still here does so on purpose, and wakes up as a zombie.
+      hungAfterMs: 0,
       terminal: { print: note, note, progress: note },
       ...(kind === 'single' && { reach: (instance, servers) => proxied(proxies, instance, servers) }),
       ...(kind === 'cluster' && {

@@ -49,6 +49,11 @@ export interface FleetOptions {
   readonly reach?: (instance: Instance, servers: ServerAddresses) => Promise<ServerAddresses>;
   /** Whether other programs may ask for operators' acts, over NATS and on loopback over HTTP. Default false. */
   readonly operator?: boolean;
+  /**
+   * For how long a process may answer nothing before it is killed and started again, in milliseconds; 0: for ever.
+   * Default {@link HUNG_AFTER_MS}.
+   */
+  readonly hungAfterMs?: number;
   readonly terminal: Terminal;
 }
 
@@ -59,6 +64,8 @@ export interface ServerAddresses {
   readonly databaseUrl: string | undefined;
 }
 
+/** As long as the ack wait: then others have its messages anyway. */
+export const HUNG_AFTER_MS = 30_000;
 /** How long the services may take to become ready. */
 const READY_TIMEOUT_MS = 90_000;
 /** A service that ends so often before it is ready will not become ready. */
@@ -259,6 +266,7 @@ export class Fleet {
       onLine: (line) => this.#feed.line(name, line),
       onEvent: (sentence) => this.#terminal.note(sentence),
       onChange: () => this.#stateChanged(),
+      hungAfterMs: this.#options.hungAfterMs ?? HUNG_AFTER_MS,
     });
   }
 

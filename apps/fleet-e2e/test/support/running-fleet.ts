@@ -29,6 +29,7 @@ export interface Instance {
   readonly port: number;
   readonly ready: boolean;
   readonly restarts: number;
+  readonly hangs: number;
 }
 
 export interface FleetStatus {
@@ -42,19 +43,29 @@ export class RunningFleet implements AsyncDisposable {
   readonly dataDir: string;
   readonly #env: NodeJS.ProcessEnv;
   readonly #portBase: number;
+  readonly #options: readonly string[];
   #up: ChildProcess | undefined;
   #output = '';
 
-  private constructor(dataDir: string, portBase: number, env: Readonly<Record<string, string>>) {
+  private constructor(
+    dataDir: string,
+    portBase: number,
+    env: Readonly<Record<string, string>>,
+    options: readonly string[],
+  ) {
     this.dataDir = dataDir;
     this.#portBase = portBase;
+    this.#options = options;
     this.#env = { ...process.env, FLOTILLA_PORT_BASE: String(portBase), ...env };
   }
 
-  /** Starts a fleet on empty data and waits until it is ready. */
-  static async start(env: Readonly<Record<string, string>> = {}): Promise<RunningFleet> {
+  /** Starts a fleet on empty data, with `options` of `fleet up`, and waits until it is ready. */
+  static async start(
+    env: Readonly<Record<string, string>> = {},
+    options: readonly string[] = [],
+  ): Promise<RunningFleet> {
     const dataDir = await mkdtemp(join(tmpdir(), 'flotilla-e2e-'));
-    const fleet = new RunningFleet(dataDir, await freePortBlock(), env);
+    const fleet = new RunningFleet(dataDir, await freePortBlock(), env, options);
     try {
       await fleet.up();
     } catch (error) {
@@ -76,7 +87,7 @@ export class RunningFleet implements AsyncDisposable {
   /** `fleet up` on the same data, again after {@link interrupt}. */
   async up(): Promise<void> {
     this.#output = '';
-    const up = spawn(process.execPath, this.#argv(['up', '--data', this.dataDir]), {
+    const up = spawn(process.execPath, this.#argv(['up', '--data', this.dataDir, ...this.#options]), {
       env: this.#env,
       stdio: ['ignore', 'pipe', 'pipe'],
     });

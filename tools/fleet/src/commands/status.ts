@@ -64,7 +64,7 @@ export function addStatus(program: Command, { terminal }: CommandContext): void 
             each.name,
             each.status,
             each.ready ? 'ready' : each.live ? 'live, not ready' : 'no answer',
-            String(each.restarts),
+            each.hangs === 0 ? String(each.restarts) : `${each.restarts} (${each.hangs} hung)`,
             String(each.pid ?? ''),
             each.url,
           ]),

@@ -1,12 +1,12 @@
 import { InvalidArgumentError, type Command } from 'commander';
-import { Fleet } from '../fleet.ts';
+import { Fleet, HUNG_AFTER_MS } from '../fleet.ts';
 import { UsageError } from '../fleet.errors.ts';
 import { OPERATOR_PATH } from '../operate/operator-http.ts';
 import { discoverServices, selectServices } from '../services.ts';
 import type { DataDir } from '../stack/data-dir.ts';
 import { stopwatch, type Terminal } from '../terminal.ts';
 import { upDetached } from './up-detached.ts';
-import { dirOf, names, withData, type CommandContext, type DataOption } from './shared.ts';
+import { dirOf, duration, names, withData, type CommandContext, type DataOption } from './shared.ts';
 
 interface UpOptions extends DataOption {
   readonly detach?: boolean;
@@ -14,7 +14,10 @@ interface UpOptions extends DataOption {
   readonly scale?: ReadonlyMap<string, number>;
   readonly fresh?: boolean;
   readonly operator: boolean;
+  readonly hungAfter: number;
 }
+
+const LEAST_HUNG_AFTER_MS = 1_000;
 
 /** `fleet up` */
 export function addUp(program: Command, { terminal }: CommandContext): void {
@@ -30,6 +33,12 @@ export function addUp(program: Command, { terminal }: CommandContext): void {
         readScale,
       )
       .option('--no-operator', "do not answer programs that ask for operators' acts on dead letters")
+      .option(
+        '--hung-after <duration>',
+        'kill and start again a service that answers nothing for so long, for example 1m; 0s: never',
+        duration,
+        HUNG_AFTER_MS,
+      )
       .option('--fresh', 'delete all data first'),
   ).action(async (options: UpOptions) => {
     if (options.detach === true) return upDetached(dirOf(options), terminal);
@@ -47,6 +56,10 @@ async function up(options: UpOptions, terminal: Terminal): Promise<void> {
       throw new UsageError(`--scale names ${service}, which is not among the services to run`);
     }
   }
+  if (options.hungAfter > 0 && options.hungAfter < LEAST_HUNG_AFTER_MS)
+    throw new UsageError(
+      '--hung-after is 0s, for never, or at least 1s: a busy process may pause for a moment',
+    );
   terminal.note(`Starting ${services.length} services; data in ${dir.path}`);
   const fleet = new Fleet({
     dir,
@@ -54,6 +67,7 @@ async function up(options: UpOptions, terminal: Terminal): Promise<void> {
     services,
     terminal,
     operator: options.operator,
+    hungAfterMs: options.hungAfter,
     ...(options.scale && { scale: options.scale }),
     ...(options.fresh !== undefined && { fresh: options.fresh }),
   });

@@ -16,6 +16,8 @@ export interface InstanceState {
   readonly pid: number | undefined;
   readonly status: InstanceStatus;
   readonly restarts: number;
+  /** How many of them because it hung. */
+  readonly hangs: number;
 }
 
 /** How the `fleet` commands log in to the servers of a running fleet. */

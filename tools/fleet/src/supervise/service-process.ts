@@ -5,6 +5,7 @@ import { errorMessage, systemClock, type Clock } from '@flotilla/kernel';
 import type { Instance } from '../ports.ts';
 import type { InstanceState, InstanceStatus } from '../stack/state.ts';
 import { workspaceRoot } from '../workspace.ts';
+import { hangs } from './liveness.ts';
 import type { OrphanGuard } from './orphan-guard.ts';
 import { RestartPolicy } from './restart-policy.ts';
 import { RotatingLog } from './rotating-log.ts';
@@ -20,6 +21,8 @@ export interface ServiceProcessOptions {
   /** A sentence about the process itself: ended, restarted, in a crash loop. */
   readonly onEvent: (sentence: string) => void;
   readonly onChange: () => void;
+  /** For how long it may answer nothing before it counts as hung and is killed, in milliseconds; 0: for ever. Default 0. */
+  readonly hungAfterMs?: number;
   readonly clock?: Clock;
 }
 
@@ -45,6 +48,7 @@ export class ServiceProcess {
   #status: InstanceStatus = 'stopped';
   #restarts = 0;
   #endings = 0;
+  #hangs = 0;
   #lastLines: string[] = [];
   #wakeUp = new AbortController();
   #stopping = false;
@@ -67,6 +71,7 @@ export class ServiceProcess {
       pid: this.#child?.pid,
       status: this.#status,
       restarts: this.#restarts,
+      hangs: this.#hangs,
     };
   }
 
@@ -174,10 +179,34 @@ export class ServiceProcess {
         if (this.#child !== child || this.#stopping) return;
         if (this.#restarts > 0) this.#options.onEvent(`${this.name} is ready again`);
         this.#become('ready');
+        void this.#watch(child);
         return;
       }
       await this.#clock.sleep(PROBE_EVERY_MS, signal);
     }
+  }
+
+  /** Kills the process when it hangs: it neither ends nor answers, and its messages wait for it. */
+  async #watch(child: ChildProcess): Promise<void> {
+    const { hungAfterMs = 0, env } = this.#options;
+    // Whoever debugs it stops it on purpose.
+    if (hungAfterMs === 0 || /--inspect/.test(env['NODE_OPTIONS'] ?? '')) return;
+    const watching = new AbortController();
+    const end = (): void => watching.abort();
+    child.once('exit', end);
+    this.#wakeUp.signal.addEventListener('abort', end, { once: true });
+    const hung = await hangs({
+      ask: (timeoutMs) => answers(`${this.url}/health/live`, timeoutMs),
+      hungAfterMs,
+      clock: this.#clock,
+      signal: watching.signal,
+    });
+    if (!hung || this.#child !== child || this.#stopping) return;
+    this.#hangs += 1;
+    this.#options.onEvent(
+      `${this.name} hangs: it has not answered /health/live for ${hungAfterMs / 1_000} s, so it is killed`,
+    );
+    child.kill('SIGKILL');
   }
 
   #read(line: string): void {
@@ -191,6 +220,21 @@ export class ServiceProcess {
     if (this.#status === status) return;
     this.#status = status;
     this.#options.onChange();
+  }
+}
+
+/** Whether a health endpoint says anything: an event loop that lags is slow, and does not hang. */
+async function answers(url: string, timeoutMs: number): Promise<boolean> {
+  try {
+    // A connection of its own: one that is kept may have died with the sleep of the machine.
+    const response = await fetch(url, {
+      signal: AbortSignal.timeout(timeoutMs),
+      headers: { connection: 'close' },
+    });
+    await response.body?.cancel();
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ManualClock } from '@flotilla/testing';
 import { ConsoleFeed } from './console-feed.ts';
+import { hangs } from './liveness.ts';
 import { condense, parseLogLine } from './log-line.ts';
 import { RestartPolicy } from './restart-policy.ts';
 import { RotatingLog } from './rotating-log.ts';
@@ -70,6 +71,63 @@ describe('a process that ended', () => {
     }
     expect(decisions[4]).toEqual({ delayMs: 30_000, crashLoop: true });
     expect(policy.exited(120_000)).toEqual({ delayMs: 0, crashLoop: false });
+  });
+});
+
+describe('a process that neither ends nor answers', () => {
+  let clock: ManualClock;
+  let alive: boolean;
+  let asked: number;
+  let hung: boolean | undefined;
+  const ended = new AbortController();
+
+  beforeEach(() => {
+    clock = new ManualClock();
+    alive = true;
+    asked = 0;
+    hung = undefined;
+    const ask = async (timeoutMs: number): Promise<boolean> => {
+      asked += 1;
+      if (!alive) await clock.sleep(timeoutMs);
+      return alive;
+    };
+    void hangs({ ask, hungAfterMs: 30_000, clock, signal: ended.signal }).then((is) => (hung = is));
+  });
+  afterAll(() => ended.abort());
+  const pass = async (seconds: number): Promise<void> => {
+    for (let second = 0; second < seconds; second++) await clock.advance(1_000);
+  };
+
+  it('hangs when three questions in a row were not answered', async () => {
+    await pass(60);
+    alive = false;
+    await pass(20);
+    expect(hung).toBeUndefined();
+    await pass(14);
+    expect(hung).toBe(true);
+  });
+
+  it('does not when it answers in between', async () => {
+    for (let round = 0; round < 5; round++) {
+      alive = false;
+      await pass(20);
+      alive = true;
+      await pass(10);
+    }
+    expect(asked).toBeGreaterThan(10);
+    expect(hung).toBeUndefined();
+  });
+
+  it('gets time anew when this machine slept, or this process was held', async () => {
+    alive = false;
+    for (let round = 0; round < 5; round++) {
+      await pass(15);
+      clock.jumpTo(clock.now() + 3_600_000);
+      await pass(10);
+    }
+    expect(hung).toBeUndefined();
+    await pass(40);
+    expect(hung).toBe(true);
   });
 });
 
