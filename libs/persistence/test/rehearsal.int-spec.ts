@@ -74,12 +74,67 @@ describe('a rehearsal', () => {
             before: { id: 2, title: 'Persuasion', token: 't' },
             after: { id: 2, title: 'Anne', token: 't' },
           },
+          { before: { id: 3, title: 'Sanditon', token: 't' }, after: null },
         ]) as unknown[],
       },
     ]);
     expect(await books()).toEqual(before);
     expect(await unitOfWork.query('SELECT 1 FROM outbox')).toEqual([]);
     expect(after).toBe(0);
+  });
+
+  it('tells rows that are gone from those that were updated, or only locked', async () => {
+    const { tables } = await rehearse(dataSource, async () => {
+      await query('SELECT * FROM books WHERE id = 1 FOR UPDATE');
+      await query(`UPDATE books SET title = 'Anne' WHERE id = 2`);
+      await query('DELETE FROM books WHERE id = 3');
+    });
+    expect(tables).toHaveLength(1);
+    expect(tables[0]).not.toHaveProperty('notShown');
+    expect(tables[0]?.rows).toEqual([
+      { before: { id: 2, title: 'Persuasion', token: 't' }, after: { id: 2, title: 'Anne', token: 't' } },
+      { before: { id: 3, title: 'Sanditon', token: 't' }, after: null },
+    ]);
+  });
+
+  it('tells rows that are gone of a table without a key, unless others of it were updated', async () => {
+    await unitOfWork.run(() => query(`INSERT INTO loans VALUES (1, 'Ann'), (1, 'Ann'), (2, 'Bob')`));
+    const lend = (...statements: string[]) =>
+      rehearse(dataSource, async () => {
+        for (const statement of statements) await query(statement);
+      });
+    const { tables } = await lend('SELECT * FROM loans FOR SHARE', 'DELETE FROM loans WHERE book = 1');
+    expect(tables).toEqual([
+      {
+        table: 'loans',
+        inserted: 0,
+        updated: 0,
+        deleted: 2,
+        rows: Array.from({ length: 2 }, () => ({ before: { book: 1, reader: 'Ann' }, after: null })),
+      },
+    ]);
+    const both = await lend('DELETE FROM loans WHERE book = 1', `UPDATE loans SET reader = 'Cy'`);
+    expect(both.tables).toMatchObject([
+      {
+        updated: 1,
+        deleted: 2,
+        rows: [{ after: { book: 2, reader: 'Cy' } }],
+        notShown: expect.stringContaining('without a primary key') as string,
+      },
+    ]);
+  });
+
+  it('says so when it cannot show what is gone', async () => {
+    const many = await rehearse(dataSource, () => query('DELETE FROM books'), { rowsPerTable: 2 });
+    expect(many.tables).toMatchObject([{ deleted: 3, notShown: 'only the first 2 that are gone are shown' }]);
+    expect(many.tables[0]?.rows).toHaveLength(2);
+    const fleeting = await rehearse(dataSource, async () => {
+      await query(`INSERT INTO books VALUES (4, 'Lady Susan', 's')`);
+      await query('DELETE FROM books WHERE id = 4');
+    });
+    expect(fleeting.tables).toMatchObject([
+      { inserted: 1, deleted: 1, rows: [], notShown: expect.stringContaining('inserted before') as string },
+    ]);
   });
 
   it('counts only its own, whatever its connection did before', async () => {

@@ -182,8 +182,9 @@ describe('dead letters, for operators', () => {
                 table: 'stock',
                 inserted: 0,
                 updated: 1,
-                deleted: 0,
+                deleted: 1,
                 rows: [
+                  { before: { sku: 'cup', on_hand: 0, token: 'c' }, after: null },
                   {
                     before: { sku: 'mug', on_hand: 5, token: 'a' },
                     after: { sku: 'mug', on_hand: 4, token: 'b' },
@@ -203,7 +204,8 @@ describe('dead letters, for operators', () => {
     expect(page).toMatchInlineSnapshot(`
 "It would be handled. Nothing was changed or sent.
 reply    {"reserved":true}
-table    stock: 0 inserted, 1 updated, 0 deleted
+table    stock: 0 inserted, 1 updated, 1 deleted
+         - {"sku":"cup","on_hand":0,"token":"***"}
          ~ on_hand 5 -> 4, token "***" -> "***"
 sends    inventory.StockReserved.v1 to evt.x: {"n":1}
 after    1 action(s) after the commit, not carried out"

@@ -28,7 +28,7 @@ export interface TableChange {
   readonly inserted: number;
   readonly updated: number;
   readonly deleted: number;
-  /** Rows that were inserted or updated, as far as they were looked for; deleted ones are only counted. */
+  /** Rows that were inserted, updated or deleted, as far as they were looked for. */
   readonly rows: readonly RowChange[];
   /** Why not all of them are shown. */
   readonly notShown?: string;
@@ -37,7 +37,8 @@ export interface TableChange {
 export interface RowChange {
   /** Null for a row that was not there. */
   readonly before: Readonly<Record<string, unknown>> | null;
-  readonly after: Readonly<Record<string, unknown>>;
+  /** Null for a row that would be gone. */
+  readonly after: Readonly<Record<string, unknown>> | null;
 }
 
 /** What a work would have done. Nothing of it is. */
@@ -55,6 +56,8 @@ const DEFAULT_WITHIN_MS = 10_000;
 const DEFAULT_ROWS = 20;
 /** Larger tables are counted and not looked through, in bytes. */
 const LOOK_THROUGH_BYTES = 64 * 1024 * 1024;
+/** Old versions of rows that are looked through for those that are gone, at most. */
+const MAX_OLD_ROWS = 1_000;
 /** What is reported as messages, or is only bookkeeping. */
 const OWN_TABLE = /^(?:inbox|outbox)(?:_|$)/;
 
@@ -207,16 +210,12 @@ class Stage {
       if (change.inserted + change.updated + change.deleted === 0) continue;
       if (count.schema === 'public' && OWN_TABLE.test(count.name)) continue;
       const table = count.schema === 'public' ? count.name : `${count.schema}.${count.name}`;
-      changes.push({ table, ...change, ...(await this.#rowsOf(count, change.inserted + change.updated)) });
+      changes.push({ table, ...change, ...(await this.#rowsOf(count, change)) });
     }
     return changes;
   }
 
-  async #rowsOf(
-    { id, schema, name }: Count,
-    expected: number,
-  ): Promise<Pick<TableChange, 'rows' | 'notShown'>> {
-    if (expected === 0) return { rows: [] };
+  async #rowsOf({ id, schema, name }: Count, change: Changed): Promise<Shown> {
     const [facts] = await this.#ask<{ bytes: string; key: string[] | null }>(
       `SELECT pg_relation_size($1::oid) AS bytes,
               (SELECT array_agg(a.attname::text) FROM pg_index i JOIN pg_attribute a
@@ -227,13 +226,22 @@ class Stage {
     if (Number(facts?.bytes) > LOOK_THROUGH_BYTES)
       return { rows: [], notShown: 'the table is too large to look through' };
     const target = `${quoted(schema)}.${quoted(name)}`;
+    const key = facts?.key ?? [];
+    const written = await this.#writtenRows(target, key, change);
+    const gone = await this.#goneRows(target, key, change);
+    const notShown = [written.notShown, gone.notShown].filter((each) => each !== undefined).join('; ');
+    return { rows: [...written.rows, ...gone.rows], ...(notShown !== '' && { notShown }) };
+  }
+
+  async #writtenRows(target: string, key: readonly string[], { inserted, updated }: Changed): Promise<Shown> {
+    const expected = inserted + updated;
+    if (expected === 0) return { rows: [] };
     const after = await this.#ask<{ row: Record<string, unknown> }>(
       `SELECT to_jsonb(t) AS row FROM ${target} AS t WHERE t.xmin = pg_current_xact_id()::xid LIMIT ${this.#rows}`,
       [],
     );
     const rows: RowChange[] = [];
-    for (const { row } of after)
-      rows.push({ before: await this.#before(target, facts?.key ?? [], row), after: row });
+    for (const { row } of after) rows.push({ before: await this.#before(target, key, row), after: row });
     if (rows.length === this.#rows && expected > this.#rows)
       return { rows, notShown: `only the first ${this.#rows} are shown` };
     if (rows.length < expected)
@@ -244,6 +252,36 @@ class Stage {
     return { rows };
   }
 
+  /**
+   * Everybody else still sees the rows that the transaction has deleted, and by `xmax` that it has done something to them:
+   * those are gone that it does not see itself.
+   */
+  async #goneRows(target: string, key: readonly string[], { updated, deleted }: Changed): Promise<Shown> {
+    if (deleted === 0) return { rows: [] };
+    if (key.length === 0 && updated > 0)
+      return {
+        rows: [],
+        notShown: 'without a primary key, rows that are gone cannot be told from those that were updated',
+      };
+    const [transaction] = await this.#ask<{ id: string }>('SELECT pg_current_xact_id()::xid::text AS id', []);
+    const old = await this.#dataSource.query<OldRow[]>(
+      `SELECT t.ctid::text AS place, to_jsonb(t) AS row FROM ${target} AS t
+        WHERE t.xmax = $1::text::xid LIMIT ${MAX_OLD_ROWS}`,
+      [transaction?.id],
+    );
+    const gone = await this.#ask<{ row: Record<string, unknown> }>(
+      `SELECT o.old -> 'row' AS row FROM jsonb_array_elements($1::jsonb) AS o (old)
+        WHERE NOT EXISTS (SELECT 1 FROM ${target} AS t WHERE ${isSame(key)}) LIMIT ${this.#rows}`,
+      [JSON.stringify(old)],
+    );
+    const rows = gone.map(({ row }): RowChange => ({ before: row, after: null }));
+    if (rows.length === this.#rows && deleted > this.#rows)
+      return { rows, notShown: `only the first ${this.#rows} that are gone are shown` };
+    if (rows.length < deleted)
+      return { rows, notShown: 'rows deleted in a savepoint, or inserted before, are not shown' };
+    return { rows };
+  }
+
   /** As everybody else sees the row: on another connection. */
   async #before(
     target: string,
@@ -251,9 +289,7 @@ class Stage {
     row: Readonly<Record<string, unknown>>,
   ): Promise<Record<string, unknown> | null> {
     if (key.length === 0) return null;
-    const condition = key.map(
-      (column, n) => `to_jsonb(t) -> '${column.replaceAll("'", "''")}' = $${n + 1}::jsonb`,
-    );
+    const condition = key.map((column, n) => `to_jsonb(t) -> ${text(column)} = $${n + 1}::jsonb`);
     const [found] = await this.#dataSource.query<{ row: Record<string, unknown> }[]>(
       `SELECT to_jsonb(t) AS row FROM ${target} AS t WHERE ${condition.join(' AND ')}`,
       key.map((column) => JSON.stringify(row[column])),
@@ -264,6 +300,27 @@ class Stage {
   async #ask<R>(sql: string, parameters: readonly unknown[]): Promise<R[]> {
     return (await this.#client.ask<R>(sql, parameters)).rows;
   }
+}
+
+/** How many rows of a table the work has written. */
+type Changed = Pick<TableChange, 'inserted' | 'updated' | 'deleted'>;
+type Shown = Pick<TableChange, 'rows' | 'notShown'>;
+
+interface OldRow {
+  readonly place: string;
+  readonly row: Record<string, unknown>;
+}
+
+/** That `t` is the row `o.old`: by its key, or where it was, which is the same as long as nothing was updated. */
+function isSame(key: readonly string[]): string {
+  if (key.length === 0) return `t.ctid::text = o.old ->> 'place'`;
+  return key
+    .map((column) => `to_jsonb(t) -> ${text(column)} = o.old -> 'row' -> ${text(column)}`)
+    .join(' AND ');
+}
+
+function text(value: string): string {
+  return `'${value.replaceAll("'", "''")}'`;
 }
 
 function quoted(name: string): string {

@@ -51,8 +51,9 @@ export function historyRows(acts: readonly AuditEntry[]): [string[], string[][]]
 
 function rowLine(
   before: Readonly<Record<string, unknown>> | null,
-  after: Readonly<Record<string, unknown>>,
+  after: Readonly<Record<string, unknown>> | null,
 ): string {
+  if (after === null) return `- ${JSON.stringify(maskSecrets(before))}`;
   if (before === null) return `+ ${JSON.stringify(maskSecrets(after))}`;
   const [then, now] = [maskSecrets(before), maskSecrets(after)] as Record<string, unknown>[];
   const changes = Object.keys(after)
