@@ -56,6 +56,16 @@ describe('a queue', () => {
     expect((await manager.streams.getMessage('CMD_pad', { seq: 1 }))?.subject).toBe(other.subject);
   });
 
+  it('keeps what no consumer reads: it was never handled', async () => {
+    const unread = { ...launch('ariane'), subject: 'cmd.pad.Launch.v9.1.ariane' };
+    await pad.publish(unread);
+    for (let n = 0; n < 3; n++) await pad.publish(launch('ariane', n));
+    let handled = 0;
+    await pad.consume(padCommands, {}, async () => void handled++);
+    await until(async () => handled === 3 && (await messages()) === 1);
+    expect((await manager.streams.getMessage('CMD_pad', { seq: 1 }))?.subject).toBe(unread.subject);
+  });
+
   it('that is full refuses more, and takes it again when there is room', async () => {
     await manager.streams.update('CMD_pad', { max_bytes: 2_000 });
     const sent: number[] = [];

@@ -69,14 +69,15 @@ export class QueueTrimmer {
     const floor = info.ack_floor.stream_seq;
     // Lower than before: the stream was made anew.
     if (floor === this.#floor) return;
-    const { state } = await manager.streams.info(stream);
+    const { state, config } = await manager.streams.info(stream);
     if (state.messages > 0 && state.first_seq <= floor) {
-      const { filter_subjects: filters = [], filter_subject: filter } = info.config;
-      if (state.consumer_count === 1) {
+      const { filter_subject: filter, filter_subjects = filter === undefined ? [] : [filter] } = info.config;
+      // It reads all that the stream takes.
+      if (filter_subjects.length === 0 || config.subjects.every((each) => filter_subjects.includes(each))) {
         await manager.streams.purge(stream, { seq: floor + 1 });
       } else {
-        // What others still have to handle stays.
-        for (const each of filter === undefined ? filters : [filter]) {
+        // What others still have to handle stays, and what nobody reads, so that it is seen.
+        for (const each of filter_subjects) {
           await manager.streams.purge(stream, { filter: each, seq: floor + 1 });
         }
       }

@@ -3,6 +3,7 @@ import { connectNats } from '@flotilla/messaging';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { formatDurationMs, systemClock } from '@flotilla/kernel';
 import type { NatsConnection } from '@nats-io/nats-core';
+import { unreadLine, unreadMessages, type UnreadMessages } from '../operate/unread.ts';
 import { accessOf } from '../stack/nats-access.ts';
 import { requireState, type FleetState, type InstanceState } from '../stack/state.ts';
 import { answersOk } from '../supervise/service-process.ts';
@@ -43,12 +44,12 @@ export function addStatus(program: Command, { terminal }: CommandContext): void 
     ),
   ).action(async (options: StatusOptions) => {
     const state = await requireState(dirOf(options));
-    const [instances, lags] = await Promise.all([observe(state), consumerLags(state)]);
+    const [instances, { lags, unread }] = await Promise.all([observe(state), queuesOf(state)]);
     const ready = instances.every((each) => each.ready);
     if (!ready) process.exitCode = 1;
     if (options.json === true) {
       const { databases: _secret, credentials: _secrets, instances: _stale, ...facts } = state;
-      terminal.print(JSON.stringify({ ...facts, ready, instances, consumers: lags }, null, 2));
+      terminal.print(JSON.stringify({ ...facts, ready, instances, consumers: lags, unread }, null, 2));
       return;
     }
     const upFor = formatDurationMs(systemClock.now() - Date.parse(state.startedAt));
@@ -81,6 +82,7 @@ export function addStatus(program: Command, { terminal }: CommandContext): void 
                 String(redelivered),
               ]),
             ),
+        ...(unread.length === 0 ? [] : [unread.map(unreadLine).join('\n')]),
         ...(problems.length === 0 ? [] : [problems.join('\n')]),
       ].join('\n\n'),
     );
@@ -123,11 +125,15 @@ export function problemsIn(answer: unknown): string[] {
     );
 }
 
-async function consumerLags({ nats, credentials }: FleetState): Promise<ConsumerLag[]> {
+async function queuesOf({ nats, credentials }: FleetState): Promise<{
+  readonly lags: ConsumerLag[];
+  readonly unread: UnreadMessages[];
+}> {
   const access = accessOf(nats.url, credentials.operator);
   const connection = await connectNats({ ...access, name: 'fleet status', connectTimeoutMs: 3_000 });
   try {
-    return await lagsOf(connection);
+    const [lags, unread] = await Promise.all([lagsOf(connection), unreadMessages(connection)]);
+    return { lags, unread };
   } finally {
     await connection.close();
   }

@@ -106,6 +106,7 @@ const sound: FleetFacts = {
   streams: [{ name: 'EVT_orders', queue: false, messages: 9, lastSequence: 9 }],
   consumers: [{ stream: 'EVT_orders', name: 'tracking', pending: 0, inFlight: 0 }],
   deadLetters: [],
+  unread: [],
 };
 
 const failing = (changed: Partial<FleetFacts>): CheckResult[] =>
@@ -311,6 +312,20 @@ describe('verify', () => {
       'commands that no service handles',
       { streams: [...sound.streams, { name: 'CMD_fraud', queue: true, messages: 5, lastSequence: 5 }] },
       /CMD_fraud: 5 messages, and no service handles them/,
+    ],
+    [
+      'a message that no consumer reads',
+      {
+        unread: [
+          {
+            stream: 'CMD_stock',
+            subject: 'cmd.stock.Take.v9',
+            messages: 2,
+            since: '2030-01-01T00:00:00.000Z',
+          },
+        ],
+      },
+      /2 message\(s\) on cmd.stock.Take.v9 in CMD_stock since 2030-01-01T00:00:00Z, which no consumer reads/,
     ],
     [
       'a dead letter',

@@ -1,3 +1,4 @@
+import { unreadLine } from '../operate/unread.ts';
 import type { FleetFacts, OrderFact, PaymentFact, ReturnFact } from './facts.ts';
 
 /** What one comparison found. */
@@ -568,6 +569,11 @@ const checks: readonly Check[] = [
       underWay: behind.length > 0,
     };
   }),
+
+  check('every message has a reader', ['unread'], ({ unread }) => ({
+    numbers: { unread: sum(unread, ({ messages }) => messages) },
+    differences: unread.map(unreadLine),
+  })),
 
   check('no dead letter', ['deadLetters'], ({ deadLetters }) => ({
     numbers: { 'dead letters': deadLetters.length },

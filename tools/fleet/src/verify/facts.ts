@@ -1,3 +1,5 @@
+import type { UnreadMessages } from '../operate/unread.ts';
+
 /** An order as its own service knows it. Amounts are minor units. */
 export interface OrderFact {
   readonly orderId: string;
@@ -178,4 +180,6 @@ export interface FleetFacts {
   readonly streams: readonly StreamFact[];
   readonly consumers: readonly ConsumerFact[];
   readonly deadLetters: readonly DeadLetterFact[];
+  /** What no consumer reads. */
+  readonly unread: readonly UnreadMessages[];
 }

@@ -1,3 +1,4 @@
+import { unreadMessages } from '../operate/unread.ts';
 import { jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/nats-core';
 import { DeadLetters, QUEUE_METADATA } from '@flotilla/messaging';
@@ -264,7 +265,7 @@ async function ledgerOf(query: Query): Promise<LedgerFacts> {
 
 async function brokerFacts(
   nats: NatsConnection,
-): Promise<Pick<FleetFacts, 'streams' | 'consumers' | 'deadLetters'>> {
+): Promise<Pick<FleetFacts, 'streams' | 'consumers' | 'deadLetters' | 'unread'>> {
   const manager = await jetstreamManager(nats, { checkAPI: false });
   const streams: StreamFact[] = [];
   const consumers: ConsumerFact[] = [];
@@ -296,5 +297,5 @@ async function brokerFacts(
       errorMessage,
     }),
   );
-  return { streams, consumers, deadLetters };
+  return { streams, consumers, deadLetters, unread: await unreadMessages(nats) };
 }
