@@ -7,20 +7,20 @@ export type ContractName = Pick<Contract, 'owner' | 'name' | 'version'>;
 /** The one stream that keeps every service's dead letters. */
 export const DEAD_LETTER_STREAM = 'DLQ';
 
+const utf8 = new TextEncoder();
+
 /**
  * A key as one token of a NATS subject: letters, digits, `_` and `-` stand as they are; every other byte of
  * its UTF-8 becomes `=XX` (hexadecimal), an empty key becomes `=`.
  */
 export function subjectToken(key: string): string {
   if (/^[A-Za-z0-9_-]+$/.test(key)) return key;
-  if (key === '') return '=';
+  return key === '' ? '=' : key.replace(/[^A-Za-z0-9_-]+/g, escaped);
+}
+
+function escaped(characters: string): string {
   let token = '';
-  for (const byte of new TextEncoder().encode(key)) {
-    const character = String.fromCharCode(byte);
-    token += /[A-Za-z0-9_-]/.test(character)
-      ? character
-      : `=${byte.toString(16).padStart(2, '0').toUpperCase()}`;
-  }
+  for (const byte of utf8.encode(characters)) token += `=${byte.toString(16).padStart(2, '0').toUpperCase()}`;
   return token;
 }
 

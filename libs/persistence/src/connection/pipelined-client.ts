@@ -1,6 +1,7 @@
 import { Client, type ClientConfig, type QueryResult, type QueryResultRow } from 'pg';
 import { errorCode } from '@flotilla/kernel';
 import { DeadlinePassedError, OutsideUnitOfWorkError } from '../persistence.errors.ts';
+import { arrayLiteral } from './array-literal.ts';
 import { requestCancel, type CancelTarget } from './cancel-request.ts';
 import type { Cancellable, DeadlineWatch } from './deadline-watch.ts';
 import { StatementNames } from './statement-names.ts';
@@ -91,7 +92,7 @@ export class PipelinedClient extends Client implements Cancellable {
   send(text: string, values?: readonly unknown[], name?: string): Promise<Rows> {
     this.#cork();
     this.#sent += 1;
-    return super.query({ text, ...(values && { values: [...values] }), ...(name && { name }) });
+    return super.query({ text, ...(values && { values: values.map(asParameter) }), ...(name && { name }) });
   }
 
   /** As `query`, with rows of a type. */
@@ -172,6 +173,10 @@ export class PipelinedClient extends Client implements Cancellable {
       stream.uncork();
     });
   }
+}
+
+function asParameter(value: unknown): unknown {
+  return Array.isArray(value) ? (arrayLiteral(value) ?? value) : value;
 }
 
 async function traced<T>(
