@@ -327,6 +327,32 @@ describe('run', () => {
     },
   );
 
+  it('gives Postgres arrays as they are, whatever is in them', async () => {
+    const texts = ['', 'NULL', '{a,"b"}', String.raw`\"`, 'line\n\t\u0001', 'ümlaut 漢字 😀 \u2028', null];
+    const [row] = await unitOfWork.run(() =>
+      unit().query(
+        'SELECT $1::text[] AS texts, $2::int[] AS numbers, $3::boolean[] AS flags, $4::json[] AS bodies, ' +
+          '$5::timestamptz[] AS times, $6::text[] AS none',
+        [
+          texts,
+          [1, -2, null],
+          [true, false],
+          [JSON.stringify({ texts })],
+          [new Date(0), new Date(86_400_000)],
+          [],
+        ],
+      ),
+    );
+    expect(row).toEqual({
+      texts,
+      numbers: [1, -2, null],
+      flags: [true, false],
+      bodies: [{ texts }],
+      times: [new Date(0), new Date(86_400_000)],
+      none: [],
+    });
+  });
+
   it("lets TypeORM's own transactions be savepoints of the unit", async () => {
     await unitOfWork.run(async () => {
       await addAccount('a');
