@@ -31,8 +31,8 @@ export {
   inboxPrefixOf,
   type ConnectNatsOptions,
   type NatsCredentials,
-  type NatsTls,
 } from './nats/connect-nats.ts';
+export type { NatsTls } from './nats/nats-tls.ts';
 export { PayloadStore, readPayload, type PayloadStoreOptions } from './nats/payload-store.ts';
 export type { PullOptions } from './nats/pull-loop.ts';
 export { streamReader, type StreamMessage, type StreamReader } from './nats/stream-reader.ts';
@@ -115,6 +115,7 @@ export {
   InvalidMessagingOptionsError,
   MessageTooLargeError,
   MissingTopologyError,
+  NatsTlsError,
   NoRespondersError,
   NoStreamError,
   OverloadedError,

@@ -13,6 +13,19 @@ export class BrokerUnavailableError extends FlotillaError {
   }
 }
 
+/** Thrown when a file for the encrypted connection to NATS cannot be used. Code `NATS_TLS_UNUSABLE`. */
+export class NatsTlsError extends FlotillaError {
+  /** The setting that names the file: `NATS_TLS_CA`. */
+  readonly setting: string;
+  readonly file: string;
+
+  constructor(setting: string, file: string, reason: string, cause?: unknown) {
+    super('NATS_TLS_UNUSABLE', `${setting}, the file ${file}: ${reason}`, { retry: 'never', cause });
+    this.setting = setting;
+    this.file = file;
+  }
+}
+
 /** Thrown when a stream did not acknowledge a message in time; it may have been stored. */
 export class PublishTimeoutError extends FlotillaError {
   readonly subject: string;

@@ -1,5 +1,5 @@
 import { errorMessage, FlotillaError, systemClock } from '@flotilla/kernel';
-import { NatsBroker, topologyOf, verifyTopology } from '@flotilla/messaging';
+import { NatsBroker, topologyOf, verifyTopology, type NatsTls } from '@flotilla/messaging';
 import {
   createLogger,
   createMetrics,
@@ -24,6 +24,7 @@ const CONFIG_ERRORS: ReadonlySet<string> = new Set([
   'NOT_A_SERVICE',
   'MANIFEST_MISMATCH',
   'INVALID_CALL_POLICIES',
+  'NATS_TLS_UNUSABLE',
 ]);
 
 /**
@@ -91,6 +92,7 @@ export async function runService<V>(
       ...(config.natsUser !== undefined && {
         credentials: { user: config.natsUser, password: config.natsPassword ?? '' },
       }),
+      ...tlsOf(config),
     });
     await verifyTopology(broker.connection, topologyOf([manifest]), { service: manifest.name });
     service = await createService({
@@ -119,6 +121,16 @@ export async function runService<V>(
       .catch((stopping: unknown) => logger.warn({ err: stopping }, 'It did not stop cleanly either'));
     process.exit(error instanceof FlotillaError && CONFIG_ERRORS.has(error.code) ? EXIT_CONFIG : 1);
   }
+}
+
+/** How the connection to NATS is encrypted; nothing where no setting says so. */
+function tlsOf({ natsTlsCa, natsTlsCert, natsTlsKey }: ChassisConfig): { readonly tls?: NatsTls } {
+  const tls = {
+    ...(natsTlsCa !== undefined && { caFile: natsTlsCa }),
+    ...(natsTlsCert !== undefined && { certFile: natsTlsCert }),
+    ...(natsTlsKey !== undefined && { keyFile: natsTlsKey }),
+  };
+  return Object.keys(tls).length === 0 ? {} : { tls };
 }
 
 /** Stops once, on the first cause; `failed` hears of a stop that did not succeed. */

@@ -9,6 +9,7 @@ it('exports these names', () => {
       "ManualClock",
       "TestServerUnavailableError",
       "UntilTimedOutError",
+      "createTestCertificates",
       "createTestDatabase",
       "installLeakGuard",
       "leakGuard",

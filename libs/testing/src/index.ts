@@ -19,6 +19,7 @@ export type { CreateTestDatabaseOptions, DatabaseTemplate, TestDatabase } from '
 export { until, UntilTimedOutError, type NotYet, type UntilOptions } from './until.ts';
 export { ManualClock } from './manual-clock.ts';
 export { uniqueName } from './unique-name.ts';
+export { createTestCertificates, type TestCertificates } from './test-certificates.ts';
 
 // leaks
 export {

@@ -2,19 +2,12 @@ import { AuthorizationError, type NatsConnection } from '@nats-io/nats-core';
 import { connect, type NodeConnectionOptions } from '@nats-io/transport-node';
 import { backoffDelayMs, errorMessage, systemClock, type Clock } from '@flotilla/kernel';
 import { BrokerUnavailableError, UnsupportedServerError } from '../messaging.errors.ts';
+import { assertTlsFiles, type NatsTls } from './nats-tls.ts';
 import { assertServerOf } from './server-version.ts';
 
 export interface NatsCredentials {
   readonly user: string;
   readonly password: string;
-}
-
-export interface NatsTls {
-  /** File with the certificates that the server's is checked against. */
-  readonly caFile?: string;
-  /** Files of the client's own certificate and key, when the server asks for one. */
-  readonly certFile?: string;
-  readonly keyFile?: string;
 }
 
 export interface ConnectNatsOptions {
@@ -23,6 +16,7 @@ export interface ConnectNatsOptions {
   /** Shown in the server's list of connections. */
   readonly name: string;
   readonly credentials?: NatsCredentials;
+  /** Encrypts, and refuses a server that does not. Default: only where the server asks for it, with the authorities that Node knows. */
   readonly tls?: NatsTls;
   /**
    * Where answers to this client go; its user may subscribe to nothing else of the kind. Default `_INBOX`. Services
@@ -40,11 +34,12 @@ export function inboxPrefixOf(service: string): string {
 }
 
 /**
- * Connects, trying until the deadline, and checks the server's version. Throws `BrokerUnavailableError`, or
- * `UnsupportedServerError`. Refused credentials are not tried again.
+ * Connects, trying until the deadline, and checks the server's version. Throws `BrokerUnavailableError`,
+ * `UnsupportedServerError`, or `NatsTlsError`. Refused credentials are not tried again.
  */
 export async function connectNats(options: ConnectNatsOptions): Promise<NatsConnection> {
   const clock = options.clock ?? systemClock;
+  if (options.tls) await assertTlsFiles(options.tls);
   const deadlineMs = clock.monotonicMs() + (options.connectTimeoutMs ?? 30_000);
   const servers = typeof options.servers === 'string' ? [options.servers] : [...options.servers];
   for (let attempt = 1; ; attempt++) {

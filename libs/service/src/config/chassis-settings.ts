@@ -27,6 +27,24 @@ export const chassisSettings = {
     secret: true,
     doc: 'the password of NATS_USER',
   },
+  natsTlsCa: {
+    env: 'NATS_TLS_CA',
+    schema: z.string().optional(),
+    default: undefined,
+    doc: 'the file (PEM) with the certificates of the authority that signed those of the NATS servers; set, the connection is encrypted or there is none',
+  },
+  natsTlsCert: {
+    env: 'NATS_TLS_CERT',
+    schema: z.string().optional(),
+    default: undefined,
+    doc: "the file (PEM) with the service's own certificate, when the NATS servers ask for one; with NATS_TLS_KEY",
+  },
+  natsTlsKey: {
+    env: 'NATS_TLS_KEY',
+    schema: z.string().optional(),
+    default: undefined,
+    doc: 'the file (PEM) with the key of NATS_TLS_CERT',
+  },
   databaseUrl: {
     env: 'DATABASE_URL',
     schema: z

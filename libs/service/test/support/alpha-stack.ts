@@ -2,7 +2,12 @@ import type { AnyMessage, ServiceManifest } from '@flotilla/contracts-protocol';
 import { systemClock } from '@flotilla/kernel';
 import { NatsBroker, provision, topologyOf, type IncomingMessage } from '@flotilla/messaging';
 import { migrate } from '@flotilla/persistence';
-import { createTestDatabase, startTestNats, type TestDatabase } from '@flotilla/testing';
+import {
+  createTestDatabase,
+  startTestNats,
+  type TestCertificates,
+  type TestDatabase,
+} from '@flotilla/testing';
 import { Client } from 'pg';
 import { serviceMigrations } from '../../src/chassis.module.ts';
 import { serviceSpecOf } from '../../src/flotilla.module.ts';
@@ -17,6 +22,8 @@ export interface AlphaStackOptions {
   readonly migrated?: boolean;
   /** Other services, whose streams and consumers are provisioned too. */
   readonly beside?: readonly ServiceManifest[];
+  /** Default none: NATS listens without TLS. */
+  readonly certificates?: TestCertificates;
 }
 
 /** NATS and Postgres as the fixture service needs them, without the service; its processes are started by the test. */
@@ -41,12 +48,18 @@ export class AlphaStack implements AsyncDisposable {
     provisioned = true,
     migrated = true,
     beside = [],
+    certificates,
   }: AlphaStackOptions = {}): Promise<AlphaStack> {
     const spec = serviceSpecOf(AlphaModule);
     const database = await createTestDatabase({ prefix: 'alpha' });
     if (migrated) await migrate({ url: database.url, migrations: serviceMigrations(spec) });
-    const nats = await startTestNats();
-    const broker = await NatsBroker.connect({ servers: nats.url, name: 'tester', service: 'tester' });
+    const nats = await startTestNats(certificates && { config: certificates.natsConfig });
+    const broker = await NatsBroker.connect({
+      servers: nats.url,
+      name: 'tester',
+      service: 'tester',
+      ...(certificates && { tls: { caFile: certificates.caFile, ...certificates.client } }),
+    });
     // Short, so that what a killed process held comes again soon.
     if (provisioned)
       await provision(broker.connection, topologyOf([spec.manifest, ...beside], { ackWaitMs: 1_000 }));
