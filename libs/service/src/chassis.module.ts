@@ -72,7 +72,8 @@ export function serviceMigrations({ migrations = [] }: ServiceSpec): MigrationCl
 /** Everything that the chassis gives to a service's modules: buses, unit of work, sagas, jobs, health. Global. */
 @Module({})
 export class ChassisModule {
-  static forRoot(parts: ServiceParts): DynamicModule {
+  /** `onOpening`: see `PersistenceOptions`. */
+  static forRoot(parts: ServiceParts, onOpening?: (opening: Promise<DataSource>) => void): DynamicModule {
     const { manifest } = parts.spec;
     const handover = new CommandHandover(parts.broker, parts.clock);
     return {
@@ -80,7 +81,7 @@ export class ChassisModule {
       global: true,
       imports: [
         HealthModule.forRoot({ health: parts.health, metrics: parts.metrics, logger: parts.logger }),
-        ...(manifest.database ? [persistence(parts, handover)] : []),
+        ...(manifest.database ? [persistence(parts, handover, onOpening)] : []),
         parts.module,
       ],
       providers: [
@@ -112,6 +113,7 @@ export class ChassisModule {
 function persistence(
   { spec, config, clock, metrics }: ServiceParts,
   handover: CommandHandover,
+  onOpening: ((opening: Promise<DataSource>) => void) | undefined,
 ): DynamicModule {
   if (config.databaseUrl === undefined) throw new NoDatabaseError(spec.manifest.name);
   return PersistenceModule.forRoot({
@@ -127,6 +129,7 @@ function persistence(
     // What is published again after a loss must still be recognised.
     inboxRetentionDays: config.outboxRetentionDays + 1,
     deadline: currentDeadline,
+    ...(onOpening && { onOpening }),
     clock,
     metrics,
   });

@@ -47,9 +47,18 @@ export async function createService(parts: ServiceParts): Promise<RunningService
   const settings = parts.connection && (await openSettings(parts, parts.connection));
   const adapter = new FastifyAdapter(serverOptions(parts));
   observeHttp(adapter.getInstance(), { metrics, clock });
-  const app = await NestFactory.create<NestFastifyApplication>(ChassisModule.forRoot(parts), adapter, {
-    logger: new NestPinoLogger(logger),
-    abortOnError: false,
+  let opening: Promise<DataSource> | undefined;
+  const app = await NestFactory.create<NestFastifyApplication>(
+    ChassisModule.forRoot(parts, (begun) => {
+      opening = begun;
+    }),
+    adapter,
+    { logger: new NestPinoLogger(logger), abortOnError: false },
+  ).catch(async (error: unknown) => {
+    // There is no application that could be closed, only what was opened for it.
+    settings?.stop();
+    await opening?.then((dataSource) => dataSource.destroy()).catch(() => undefined);
+    throw error;
   });
   let startControllers: ReturnType<typeof connectControllers>;
   try {

@@ -34,6 +34,11 @@ export interface PersistenceOptions
   readonly metrics?: PersistenceMetrics;
   /** Default: Nest's logger. */
   readonly log?: PersistenceLog;
+  /**
+   * Told of the connection when it begins to open: when another part of the application fails to be made, nobody else can
+   * close it. Default: nobody is.
+   */
+  readonly onOpening?: (opening: Promise<DataSource>) => void;
 }
 
 export interface PersistenceModuleOptions extends PersistenceOptions {
@@ -80,7 +85,11 @@ function dynamicModule(entities: Entities, options: Provider): DynamicModule {
   const providers: Provider[] = [
     {
       provide: DataSource,
-      useFactory: (given: PersistenceOptions) => connect(given, entities),
+      useFactory: (given: PersistenceOptions) => {
+        const opening = connect(given, entities);
+        given.onOpening?.(opening);
+        return opening;
+      },
       inject: [OPTIONS],
     },
     {
