@@ -33,6 +33,47 @@ describe('a simulation', () => {
     expect(await simulation.run(() => false, { ...long, maxEvents: 5 })).toBe('too-many-events');
   });
 
+  it('lets a timer take a millisecond at least, so that who waits for the rest of a time gets there', async () => {
+    const simulation = new Simulation({ seed: 1 });
+    const { clock } = simulation;
+    let looks = 0;
+    simulation.after(0.1, () => {
+      const sinceMs = clock.monotonicMs();
+      const look = (): void => {
+        looks++;
+        const leftMs = 0.3 - (clock.monotonicMs() - sinceMs);
+        if (leftMs > 0) clock.after(leftMs, look);
+      };
+      clock.after(0.3 - Number.EPSILON, look);
+    });
+    expect(await simulation.run(() => false, { ...long, maxEvents: 100 })).toBe('idle');
+    expect(looks).toBe(1);
+  });
+
+  it('runs what ticks lead to before the next event, in whatever order they were asked for', async () => {
+    const simulation = new Simulation({ seed: 1 });
+    const seen: string[] = [];
+    simulation.after(1, () =>
+      process.nextTick(() => {
+        void (async () => {
+          for (let n = 0; n < 20; n++) await Promise.resolve();
+          seen.push('first');
+        })();
+      }),
+    );
+    simulation.after(1, () => void seen.push('second'));
+    await simulation.run(() => false, long);
+    expect(seen).toEqual(['first', 'second']);
+  });
+
+  it('ends with what an action throws', async () => {
+    const simulation = new Simulation({ seed: 1 });
+    simulation.after(1, () => {
+      throw new Error('no');
+    });
+    await expect(simulation.run(() => false, long)).rejects.toThrow('no');
+  });
+
   it('runs what promises and ticks lead to before the next event', async () => {
     const simulation = new Simulation({ seed: 1 });
     const seen: string[] = [];

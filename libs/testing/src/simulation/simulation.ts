@@ -71,6 +71,8 @@ const START_MS = Date.UTC(2030, 0, 1);
 const nothing = (): void => undefined;
 /** An immediate comes in the next turn of a process's event loop, in milliseconds. */
 const TURN_MS = 0.001;
+/** A timer of Node's takes that at least: whoever waits for what is left of a time never finds that none has passed. */
+const LEAST_TIMER_MS = 1;
 
 /**
  * A deterministic world: everything that can happen next stands in one queue, and time jumps from one to the next. What
@@ -114,7 +116,7 @@ export class Simulation {
     this.clock = {
       now: () => this.now(),
       monotonicMs: () => this.#elapsedMs,
-      after: (delayMs, action) => this.after(delayMs, action),
+      after: (delayMs, action) => this.after(Math.max(LEAST_TIMER_MS, delayMs), action),
       sleep: (delayMs, signal) => this.#sleep(delayMs, signal),
     };
   }
@@ -238,7 +240,7 @@ export class Simulation {
         signal?.removeEventListener('abort', finish);
         resolve();
       };
-      const timer = this.after(delayMs, finish);
+      const timer = this.clock.after(delayMs, finish);
       signal?.addEventListener('abort', finish, { once: true });
     });
   }

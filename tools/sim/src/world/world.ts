@@ -62,7 +62,6 @@ export class World {
   readonly #ids: SeededRandom;
   /** Whose connection it is. */
   readonly #connections = new Map<number, SimulatedProcess>();
-  readonly #labels = new Map<string, string>();
   #crashes = 0;
   #quiet = false;
   /** What the trace was last told that everything waits for. */
@@ -282,9 +281,11 @@ export class World {
     if (kind === 'connect' && running !== undefined) this.#connections.set(connection, running);
     const process = this.#connections.get(connection) ?? running;
     assertAlive(process);
+    // Nothing can be seen of where between two statements a setting is made, or not.
+    if (kind === 'statement' && text.startsWith('SET LOCAL ')) return;
     const fault = this.#databaseFault(kind, text, process);
     if (fault !== undefined) {
-      this.simulation.tell(`${fault} at ${kind} ${this.#labelOf(text)}`, process?.name);
+      this.simulation.tell(`${fault} at ${kind} ${labelOf(text)}`, process?.name);
       if (fault === 'dies') {
         const slot = this.#slots.find((each) => each.process === process);
         if (slot !== undefined) this.#crash(slot);
@@ -296,7 +297,7 @@ export class World {
     const takesMs = slow
       ? this.faults.int(1_000, 4_000)
       : this.simulation.drawLatency(0.05, this.#parts.scenario.statementMs * (kind === 'commit' ? 3 : 1));
-    const wait = (): Promise<void> => this.simulation.takes(takesMs, `${kind} ${this.#labelOf(text)}`);
+    const wait = (): Promise<void> => this.simulation.takes(takesMs, `${kind} ${labelOf(text)}`);
     await (process === undefined ? wait() : process.run(wait));
     assertAlive(process);
   }
@@ -315,16 +316,6 @@ export class World {
       return 'dies';
     }
     return this.faults.happens(commits ? 'brokenCommit' : 'brokenConnection') ? 'breaks' : undefined;
-  }
-
-  /** The first words of a statement. */
-  #labelOf(text: string): string {
-    let label = this.#labels.get(text);
-    if (label === undefined) {
-      label = text.replace(/\s+/g, ' ').trim().slice(0, 70);
-      this.#labels.set(text, label);
-    }
-    return label;
   }
 
   #lookForQuiet(): void {
@@ -375,6 +366,19 @@ export class World {
         waiting.push(`shipment ${row['id'] as string} is ${row['status'] as string}`);
     return waiting;
   }
+}
+
+const labels = new Map<string, string>();
+const MOST_LABELS = 2_000;
+
+/** The first words of a statement. */
+function labelOf(text: string): string {
+  let label = labels.get(text);
+  if (label === undefined) {
+    label = text.replace(/\s+/g, ' ').trim().slice(0, 70);
+    if (labels.size < MOST_LABELS) labels.set(text, label);
+  }
+  return label;
 }
 
 /** The wishes of the dead are not carried out. */

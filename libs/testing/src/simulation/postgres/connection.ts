@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { loadParser, parse, type ParsedStatement } from './parser.ts';
 import { PostgresError } from './postgres-error.ts';
 import type { Session } from './session.ts';
-import { ConnectionGone, type ResultField, type StatementResult } from './session.ts';
+import { ConnectionGone, type Prepared, type ResultField, type StatementResult } from './session.ts';
 
 /** What the client sends, in order. */
 type Message =
@@ -190,7 +190,8 @@ export class SimulatedConnection extends EventEmitter {
   async #work(): Promise<void> {
     for (let message = this.#queue.shift(); message !== undefined; message = this.#queue.shift()) {
       try {
-        await this.#handle(message);
+        const work = this.#handle(message);
+        if (work !== undefined) await work;
       } catch (error) {
         if (this.#isOver) break;
         if (error instanceof PostgresError) this.#fail(error, message);
@@ -210,21 +211,15 @@ export class SimulatedConnection extends EventEmitter {
     else this.#skipping = true;
   }
 
-  async #handle(message: Message): Promise<void> {
-    if (this.#isOver) return;
-    if (this.#skipping && message.kind !== 'sync' && message.kind !== 'end') return;
+  /** Undefined: it is done. */
+  #handle(message: Message): Promise<void> | undefined {
+    if (this.#isOver) return undefined;
+    if (this.#skipping && message.kind !== 'sync' && message.kind !== 'end') return undefined;
     switch (message.kind) {
-      case 'startup': {
-        await loadParser();
-        this.#session = await this.#host.open(message.settings, this);
-        this.emit('authenticationOk', {});
-        this.emit('backendKeyData', { processID: this.#session.id, secretKey: this.#session.id });
-        this.#ready();
-        return;
-      }
+      case 'startup':
+        return this.#startup(message.settings);
       case 'query':
-        await this.#runText(message.text);
-        return;
+        return this.#runText(message.text);
       case 'parse': {
         const session = this.#required();
         try {
@@ -237,28 +232,37 @@ export class SimulatedConnection extends EventEmitter {
           throw error;
         }
         this.emit('parseComplete', {});
-        return;
+        return undefined;
       }
       case 'execute': {
         const known = this.#statements.get(message.name);
         if (known === undefined)
           throw new PostgresError('26000', `prepared statement "${message.name}" does not exist`);
-        const result = await this.#required().runPrepared({
-          statement: known[0],
-          parameters: message.parameters,
-        });
-        if (this.#isOver) return;
-        if (result === undefined) this.emit('emptyQuery', {});
-        else this.#answer(result);
-        return;
+        return this.#execute({ statement: known[0], parameters: message.parameters });
       }
       case 'sync':
         this.#skipping = false;
         this.#ready();
-        return;
+        return undefined;
       case 'end':
         this.stream.destroy();
+        return undefined;
     }
+  }
+
+  async #startup(settings: Readonly<Record<string, string | undefined>>): Promise<void> {
+    await loadParser();
+    this.#session = await this.#host.open(settings, this);
+    this.emit('authenticationOk', {});
+    this.emit('backendKeyData', { processID: this.#session.id, secretKey: this.#session.id });
+    this.#ready();
+  }
+
+  async #execute(prepared: Prepared): Promise<void> {
+    const result = await this.#required().runPrepared(prepared);
+    if (this.#isOver) return;
+    if (result === undefined) this.emit('emptyQuery', {});
+    else this.#answer(result);
   }
 
   async #runText(text: string): Promise<void> {
