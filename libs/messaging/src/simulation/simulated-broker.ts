@@ -274,8 +274,10 @@ export class SimulatedBroker implements Broker {
     const { network } = this.#server;
     const { lost, delayMs } = network.crossing(kind, what);
     if (lost) return;
+    const { restarts } = this.#server;
     network.deliver(delayMs, what, () => {
-      if (this.#server.up) arrive();
+      // What was under way when the server went away was lost with its connection.
+      if (this.#server.up && this.#server.restarts === restarts) arrive();
     });
   }
 

@@ -47,6 +47,8 @@ export class SimulatedJetStream {
   readonly #reconnected = new Set<() => void>();
   readonly #madeAnew = new Map<string, Set<() => void>>();
   readonly #watchers = new Set<SimulatedWatcher>();
+  /** How often it has gone away. */
+  restarts = 0;
   #up = true;
   #turn = 0;
 
@@ -66,6 +68,7 @@ export class SimulatedJetStream {
 
   /** The server goes away; requests and deliveries that are under way are lost. */
   stop(): void {
+    this.restarts += 1;
     this.#up = false;
   }
 
