@@ -321,8 +321,8 @@ describe('the relay', () => {
         `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${look}`,
       );
       const { Plan: plan } = (row as { 'QUERY PLAN': [{ Plan: Record<string, number> }] })['QUERY PLAN'][0];
-      expect(Number(plan['Shared Hit Blocks']) + Number(plan['Shared Read Blocks'])).toBeLessThan(400);
-      expect(plan['Actual Total Time']).toBeLessThan(50);
+      // A few pages of each day's index, not of its rows.
+      expect(Number(plan['Shared Hit Blocks']) + Number(plan['Shared Read Blocks'])).toBeLessThan(100);
     }
   });
 });

@@ -21,10 +21,15 @@ const LOCK_CLASS = 0x0f_1071;
 /** Partitions that one replica relays at the same time: others are to find some too. */
 const AT_ONCE = 4;
 
-/** The oldest unpublished message of each partition: one look into an index for each. */
+/**
+ * The oldest unpublished message of each partition: one look into an index of each day for each, from the first
+ * partition on that has any; mostly none has.
+ */
 export const OLDEST_UNPUBLISHED = `
   SELECT p.partition, extract(epoch FROM now() - o.created_at) * 1000 AS age_ms
-    FROM generate_series(0, ${PARTITIONS - 1}) AS p (partition)
+    FROM generate_series(
+      (SELECT partition FROM outbox WHERE published_at IS NULL ORDER BY partition, position LIMIT 1), ${PARTITIONS - 1}
+    ) AS p (partition)
    CROSS JOIN LATERAL (
      SELECT created_at FROM outbox
       WHERE outbox.partition = p.partition AND published_at IS NULL

@@ -71,6 +71,8 @@ export function fleetFactsOf(
     })),
     returnViews: undefined,
     mail: undefined,
+    // Every subject of the simulated streams has its consumer.
+    unread: [],
     outboxes: databases.map((service) => outboxFact(service, rows(service, 'outbox'))),
     streams: broker.streams.map(({ name, isQueue, messages, lastSequence }) => ({
       name,
