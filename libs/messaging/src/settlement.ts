@@ -35,7 +35,7 @@ export function patienceMs(ackWaitMs: number): number {
   return ACK_WAITS * ackWaitMs;
 }
 
-/** The delay before try number `attempt` + 1 of a message that is waited with: growing, but never a third of an ack wait. */
+/** The delay before try number `attempt` + 1 of a message that is waited with: growing, up to a third of an ack wait. */
 export function waitingDelayMs(
   attempt: number,
   ackWaitMs: number,

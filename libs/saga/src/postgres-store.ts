@@ -234,6 +234,7 @@ export class PostgresSagaStore implements SagaStore {
     // What is kept is out of date from here on, also for units that share this one's transaction.
     this.#recent.take(before);
     const same = next.data === before.data;
+    // Only JSON that is surely what is stored: data in memory may have been changed in place since it was read.
     const data = same ? this.#recent.textOf(next.data) : JSON.stringify(next.data);
     const written = await this.#bulk(SAVE, [
       before.id,
@@ -243,7 +244,7 @@ export class PostgresSagaStore implements SagaStore {
       linesOf(history),
     ]);
     if (written.length !== 1) return false;
-    this.#keep(next, data);
+    if (data !== undefined) this.#keep(next, data);
     return true;
   }
 

@@ -28,8 +28,10 @@ describe('the instances that a process remembers', () => {
     recent.put(instanceOf({ data: { a: 1 } }), '{ "a":1 }');
     const taken = recent.take(ref);
     expect(recent.textOf(taken?.data)).toBe('{ "a":1 }');
-    expect(recent.textOf({ a: 1 })).toBe('{"a":1}');
-    expect(recent.textOf(null)).toBe('null');
+    Object.assign(taken?.data as object, { a: 2 });
+    expect(recent.textOf(taken?.data)).toBe('{ "a":1 }');
+    expect(recent.textOf({ a: 1 })).toBeUndefined();
+    expect(recent.textOf(null)).toBeUndefined();
   });
 
   it('are never replaced by an earlier revision', () => {

@@ -29,9 +29,12 @@ export class RecentInstances {
     this.#maxCharacters = maxCharacters;
   }
 
-  /** The JSON of data that was taken out and goes back unchanged. */
-  textOf(data: unknown): string {
-    return (isObject(data) ? this.#texts.get(data) : undefined) ?? JSON.stringify(data);
+  /**
+   * The JSON of data that was taken out and goes back unchanged, also when somebody has changed the object in place;
+   * undefined for other data.
+   */
+  textOf(data: unknown): string | undefined {
+    return isObject(data) ? this.#texts.get(data) : undefined;
   }
 
   /** Keeps an instance, unless it has ended or a later revision is kept already. `text`: its data as JSON. */

@@ -12,6 +12,18 @@ afterAll(() => database.drop());
 
 describe('the store of a process that remembers what it has committed', () => {
   storeConformance(async () => ({ store: database.recallingStore(), run: database.run }));
+
+  it('never recalls data that was changed in place and not stored', async () => {
+    const { run } = database;
+    const store = database.recallingStore();
+    await run(() => database.store.insert(instanceOf({ data: { note: 'stored' } }), []));
+    const read = await run(() => store.load(instanceOf()));
+    if (read === undefined) throw new Error('it is not there');
+    Object.assign(read.data as object, { note: 'changed in place' });
+    await expect(run(() => store.save(read, { ...read, revision: 2 }, []))).resolves.toBe(true);
+    expect(store.recall(read)).toBeUndefined();
+    await expect(run(() => store.load(read))).resolves.toMatchObject({ data: { note: 'stored' } });
+  });
 });
 
 describe('the store in Postgres', () => {
