@@ -6,8 +6,8 @@ import { newId } from '@flotilla/kernel';
 import { DeadLetters, NatsBroker, provision, topologyOf, type Consumption } from '@flotilla/messaging';
 import { startTestNats, until } from '@flotilla/testing';
 import { contractsByType } from '../src/contracts/fleet-contracts.ts';
-import { buildProgram } from '../src/program.ts';
 import { discoverServices } from '../src/services.ts';
+import { runCommand } from './fixtures/run-command.ts';
 
 const TYPE = 'inventory.ReserveStock.v1';
 const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -50,16 +50,7 @@ it('fleet consumer shows who is paused and why, has them try or go on, and keeps
       };
     });
   };
-  const fleet = async (...argv: string[]): Promise<string> => {
-    const printed: string[] = [];
-    const terminal = {
-      print: (text: string) => void printed.push(text),
-      note: (text: string) => void printed.push(text),
-      progress: () => undefined,
-    };
-    await buildProgram({ terminal }).parseAsync(['consumer', ...argv, '--data', data], { from: 'user' });
-    return printed.join('\n');
-  };
+  const fleet = (...argv: string[]): Promise<string> => runCommand('consumer', ...argv, '--data', data);
   const send = async (orderId: string): Promise<void> => {
     const id = newId();
     await inventory.publish({

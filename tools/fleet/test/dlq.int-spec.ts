@@ -8,8 +8,8 @@ import { startTestNats, until } from '@flotilla/testing';
 import type { NatsConnection } from '@nats-io/nats-core';
 import { contractsByType } from '../src/contracts/fleet-contracts.ts';
 import { OPERATOR_API_SUBJECT, OperatorApi, type OperatorApiRequest } from '../src/operate/operator-api.ts';
-import { buildProgram } from '../src/program.ts';
 import { discoverServices } from '../src/services.ts';
+import { runCommand } from './fixtures/run-command.ts';
 
 const TYPE = 'inventory.ReserveStock.v1';
 
@@ -91,16 +91,7 @@ describe('dead letters, for operators', () => {
     await until(async () => (await letters.count()) === count);
     return (await letters.list()).map(({ sequence }) => sequence);
   };
-  const fleet = async (...argv: string[]): Promise<string> => {
-    const printed: string[] = [];
-    const terminal = {
-      print: (text: string) => void printed.push(text),
-      note: (text: string) => void printed.push(text),
-      progress: () => undefined,
-    };
-    await buildProgram({ terminal }).parseAsync(['dlq', ...argv, '--data', data], { from: 'user' });
-    return printed.join('\n');
-  };
+  const fleet = (...argv: string[]): Promise<string> => runCommand('dlq', ...argv, '--data', data);
   const facts = async <T>(...argv: string[]): Promise<T> => JSON.parse(await fleet(...argv, '--json')) as T;
 
   it('are listed by fault and one by one, and shown with headers, attempts and body, without secrets', async () => {
