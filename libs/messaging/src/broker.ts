@@ -116,7 +116,10 @@ export interface ConsumeOptions {
    * larger commit groups and more memory.
    */
   readonly maxInFlight?: number;
-  /** Deliveries before a message becomes a dead letter. Default 6. */
+  /**
+   * Failures before a message becomes a dead letter. Default 6. Of one that leaves no error, because its process ends:
+   * half of them beside others, the other half alone.
+   */
   readonly maxAttempts?: number;
   /** Delay before each further delivery. Default 250 ms, doubling up to 30,000 ms, half of it random. */
   readonly backoff?: BackoffOptions;

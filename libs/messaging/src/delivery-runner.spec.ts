@@ -3,6 +3,7 @@ import { ManualClock } from '@flotilla/testing';
 import { resolveConsumeOptions } from './consume.options.ts';
 import { DeliveryRunner, type RawDelivery } from './delivery-runner.ts';
 import { noMessagingMetrics } from './messaging-metrics.ts';
+import { memoryTrials } from './testing/memory-trials.ts';
 import { silentLog } from './testing/silent-log.ts';
 
 class FakeDelivery implements RawDelivery {
@@ -34,9 +35,12 @@ describe('the delivery runner', () => {
   let finish: (() => void)[];
   let runner: DeliveryRunner;
 
-  const runnerWith = (suspects: Set<object>): DeliveryRunner =>
-    new DeliveryRunner({
-      suspects,
+  beforeEach(() => {
+    clock = new ManualClock();
+    stalled = 0;
+    finish = [];
+    runner = new DeliveryRunner({
+      trials: memoryTrials(),
       consumer: 'pad',
       options: resolveConsumeOptions('pad', 'pad', { maxInFlight: 2, stalledAfterMs: 60_000 }),
       handler: () => new Promise((resolve) => finish.push(resolve)),
@@ -46,12 +50,6 @@ describe('the delivery runner', () => {
       metrics: { ...noMessagingMetrics, stalled: () => stalled++ },
       log: silentLog,
     });
-
-  beforeEach(() => {
-    clock = new ManualClock();
-    stalled = 0;
-    finish = [];
-    runner = runnerWith(new Set());
   });
 
   it('tells the broker of everything it holds, running or waiting, but not more often than needed', async () => {
@@ -88,57 +86,205 @@ describe('the delivery runner', () => {
     expect([first.said, second.said]).toEqual([['released'], ['ack', 'released']]);
   });
 
-  describe('with messages that were in processes which ended', () => {
-    it('has each come again at another time, and then runs one of them at a time', async () => {
-      const [first, second] = [new FakeDelivery(1, 4), new FakeDelivery(2, 5)];
-      runner.receive(first);
-      runner.receive(second);
-      expect([first.said, second.said]).toEqual([
+  describe('with messages that came again and again without an error', () => {
+    const cold = new FlotillaError('ENGINE_FAILURE', 'cold');
+    const away = new Error('the database is away');
+    let records: Map<string, string>;
+    let letters: string[];
+
+    /** One more process of the service: a handler that waits for `finish`, or does what `handle` does. */
+    const processWith = (handle?: () => Promise<void>): (() => DeliveryRunner) => {
+      const trials = memoryTrials(records);
+      return () =>
+        new DeliveryRunner({
+          trials,
+          consumer: 'pad',
+          options: resolveConsumeOptions('pad', 'pad', {
+            maxInFlight: 2,
+            stalledAfterMs: 60_000,
+            isOutage: (error) => error === away,
+          }),
+          handler: handle ?? (() => new Promise((resolve) => finish.push(resolve))),
+          publishDeadLetter: async ({ headers }) =>
+            void letters.push(`${headers['ce-id']} ${headers['flotilla-error-code']}`),
+          ackWaitMs: () => 30_000,
+          clock,
+          metrics: { ...noMessagingMetrics, stalled: () => stalled++ },
+          log: silentLog,
+        });
+    };
+    const recordOf = (sequence: number): unknown =>
+      JSON.parse(records.get(`trial.pad.pad.CMD_pad.${sequence}`) ?? 'null');
+
+    beforeEach(() => {
+      records = new Map();
+      letters = [];
+    });
+
+    it('tries them one at a time in all runners of the process, beside those that are not under suspicion', async () => {
+      const runnerOf = processWith();
+      const [one, other] = [runnerOf(), runnerOf()];
+      const [first, second, third] = [1, 2, 3].map((sequence) => new FakeDelivery(sequence, 4));
+      one.receive(first!);
+      one.receive(second!);
+      other.receive(third!);
+      one.receive(new FakeDelivery(4, 3));
+      await clock.advance(20_000);
+      expect(finish).toHaveLength(2);
+      one.heartbeat(10_000);
+      expect([first, second].map((each) => each?.said)).toEqual([['working'], ['working']]);
+      for (let ended = 0; ended < 4; ended++) {
+        expect(finish[ended]).toBeDefined();
+        finish[ended]?.();
+        await clock.advance(0);
+      }
+      expect([first, second, third].map((each) => each?.said.slice(-2))).toEqual(
+        Array.from({ length: 3 }, () => ['ack', 'released']),
+      );
+    });
+
+    it('writes down that one is tried before it is, and that it ended before it is settled', async () => {
+      const seen: unknown[] = [];
+      const delivery = new FakeDelivery(1, 4);
+      delivery.ack = () => void seen.push(recordOf(1));
+      processWith(async () => void seen.push(recordOf(1)))().receive(delivery);
+      await clock.advance(0);
+      expect(seen).toEqual([
+        { id: 'm-1', unended: 1, failed: 0 },
+        { id: 'm-1', unended: 0, failed: 0 },
+      ]);
+    });
+
+    it('makes a dead letter of the one that ended its process each time, and of none beside it', async () => {
+      const beside = [2, 3, 4];
+      let attempt = 3;
+      for (let ended = 0; ended < 3; ended++) {
+        const doomed = processWith()();
+        attempt++;
+        for (const sequence of [1, ...beside]) doomed.receive(new FakeDelivery(sequence, attempt));
+        await clock.advance(0);
+        // The process is gone: only one handler had begun.
+        expect(finish).toHaveLength(ended + 1);
+      }
+      // Any number of further deliveries, for whatever reason, is no reason.
+      const handled: string[] = [];
+      const last = processWith(async () => void handled.push('one'))();
+      const killer = new FakeDelivery(1, 7);
+      const innocents = beside.map((sequence) => new FakeDelivery(sequence, 40));
+      for (const each of [killer, ...innocents]) last.receive(each);
+      await clock.advance(0);
+      expect(letters).toEqual(['m-1 DELIVERY_COUNT_EXCEEDED']);
+      expect(killer.said).toEqual(['term', 'released']);
+      expect(innocents.map(({ said }) => said)).toEqual(beside.map(() => ['ack', 'released']));
+      expect(handled).toHaveLength(3);
+    });
+
+    it('counts failures in whatever process, but none of the deliveries before', async () => {
+      for (const attempt of [21, 22, 23]) {
+        expect(letters).toEqual([]);
+        processWith(() => Promise.reject(cold))().receive(new FakeDelivery(1, attempt));
+        await clock.advance(0);
+      }
+      expect(recordOf(1)).toEqual({ id: 'm-1', unended: 0, failed: 3 });
+      expect(letters).toEqual(['m-1 ENGINE_FAILURE']);
+    });
+
+    it('is not tried alone again where its failure is known', async () => {
+      let failures = 0;
+      const runner = processWith(() => (++failures < 3 ? Promise.reject(cold) : Promise.resolve()))();
+      runner.receive(new FakeDelivery(1, 21));
+      await clock.advance(0);
+      const before = recordOf(1);
+      const again = [22, 23].map((attempt) => new FakeDelivery(1, attempt));
+      for (const each of again) {
+        runner.receive(each);
+        await clock.advance(0);
+      }
+      expect(again.map(({ said }) => said)).toEqual([
+        ['nak', 'released'],
+        ['ack', 'released'],
+      ]);
+      expect(recordOf(1)).toEqual(before);
+    });
+
+    it('does not hold it against one that its process is stopped, unless it was stuck', async () => {
+      for (let stops = 0; stops < 4; stops++) {
+        const runner = processWith()();
+        runner.receive(new FakeDelivery(1, 4 + stops));
+        await clock.advance(0);
+        const stopped = runner.stop(100);
+        await clock.advance(100);
+        await stopped;
+        expect(recordOf(1)).toEqual({ id: 'm-1', unended: 0, failed: 0 });
+      }
+      const runner = processWith()();
+      runner.receive(new FakeDelivery(1, 8));
+      await clock.advance(61_000);
+      runner.heartbeat(10_000);
+      const stopped = runner.stop(100);
+      await clock.advance(100);
+      await stopped;
+      expect(recordOf(1)).toEqual({ id: 'm-1', unended: 1, failed: 0 });
+    });
+
+    it('goes on with the next when one is stuck', async () => {
+      const runner = processWith()();
+      runner.receive(new FakeDelivery(1, 4));
+      runner.receive(new FakeDelivery(2, 4));
+      await clock.advance(61_000);
+      expect(finish).toHaveLength(1);
+      runner.heartbeat(10_000);
+      await clock.advance(0);
+      expect(finish).toHaveLength(2);
+      expect(stalled).toBe(1);
+    });
+
+    it('gives one back while what its handler needs is away, and holds it against nobody', async () => {
+      for (let deliveries = 0; deliveries < 4; deliveries++) {
+        const delivery = new FakeDelivery(1, 4 + deliveries);
+        processWith(() => Promise.reject(away))().receive(delivery);
+        await clock.advance(0);
+        expect(delivery.said).toEqual(['nak', 'released']);
+        expect(recordOf(1)).toEqual({ id: 'm-1', unended: 0, failed: 0 });
+      }
+    });
+
+    it('gives one back, untried, when that cannot be written down', async () => {
+      records.set = () => {
+        throw new Error('no stream');
+      };
+      const delivery = new FakeDelivery(1, 4);
+      processWith()().receive(delivery);
+      await clock.advance(0);
+      expect(delivery.said).toEqual(['nak', 'released']);
+      expect(finish).toEqual([]);
+    });
+
+    it('knows a message by its id where a stream made anew has given its place to another', async () => {
+      records.set('trial.pad.pad.CMD_pad.1', JSON.stringify({ id: 'm-0', unended: 3, failed: 2 }));
+      const delivery = new FakeDelivery(1, 4);
+      processWith(() => Promise.resolve())().receive(delivery);
+      await clock.advance(0);
+      expect(delivery.said).toEqual(['ack', 'released']);
+      expect(letters).toEqual([]);
+    });
+
+    it('gives back those that wait for their turn when it stops', async () => {
+      const runner = processWith()();
+      const deliveries = [1, 2, 3].map((sequence) => new FakeDelivery(sequence, 4));
+      for (const each of deliveries) runner.receive(each);
+      await clock.advance(0);
+      const stopped = runner.stop(1_000);
+      finish[0]?.();
+      await clock.advance(0);
+      await stopped;
+      expect(deliveries.map(({ said }) => said)).toEqual([
+        ['ack', 'released'],
         ['nak', 'released'],
         ['nak', 'released'],
       ]);
-      const [alone, beside] = [new FakeDelivery(1, 5), new FakeDelivery(2, 6)];
-      runner.receive(alone);
-      runner.receive(beside);
       expect(finish).toHaveLength(1);
-      expect(beside.said).toEqual(['nak', 'released']);
-      finish[0]?.();
-      await clock.advance(0);
-      expect(alone.said).toEqual(['ack', 'released']);
-      runner.receive(new FakeDelivery(2, 7));
-      expect(finish).toHaveLength(2);
-    });
-
-    it('does so for all runners of the process', () => {
-      const suspects = new Set<object>();
-      const [one, other] = [runnerWith(suspects), runnerWith(suspects)];
-      for (const each of [one, other]) each.receive(new FakeDelivery(1, 4));
-      one.receive(new FakeDelivery(1, 5));
-      const beside = new FakeDelivery(1, 5);
-      other.receive(beside);
-      expect(finish).toHaveLength(1);
-      expect(beside.said).toEqual(['nak', 'released']);
-    });
-
-    it('does not for those that were delivered again a few times, nor before the last attempt', () => {
-      for (const delivery of [new FakeDelivery(1, 3), new FakeDelivery(2, 3)]) runner.receive(delivery);
-      expect(finish).toHaveLength(2);
-      const last = new FakeDelivery(3, 6);
-      runner.receive(last);
-      expect(last.said).toEqual([]);
-    });
-
-    it('puts none off for ever', async () => {
-      runner.receive(new FakeDelivery(1, 4));
-      runner.receive(new FakeDelivery(1, 5));
-      for (let attempt = 4; attempt < 24; attempt++) {
-        const put = new FakeDelivery(2, attempt);
-        runner.receive(put);
-        expect(put.said).toEqual(['nak', 'released']);
-      }
-      runner.receive(new FakeDelivery(2, 24));
-      expect(finish).toHaveLength(2);
-      await clock.advance(0);
+      expect(records.size).toBe(1);
     });
   });
 
@@ -169,6 +315,7 @@ describe('the delivery runner', () => {
       arrived = false;
       letters = [];
       runner = new DeliveryRunner({
+        trials: memoryTrials(),
         consumer: 'pad',
         options: resolveConsumeOptions('pad', 'pad', {
           maxInFlight: 2,
@@ -276,6 +423,7 @@ describe('the delivery runner', () => {
       away = true;
       runs = 0;
       runner = new DeliveryRunner({
+        trials: memoryTrials(),
         consumer: 'pad',
         options: resolveConsumeOptions('pad', 'pad', {
           maxAttempts: 2,

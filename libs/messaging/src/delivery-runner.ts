@@ -14,6 +14,7 @@ import { DeliveryCountExceededError } from './messaging.errors.ts';
 import type { MessagingLog } from './messaging-log.ts';
 import type { MessagingMetrics } from './messaging-metrics.ts';
 import { patienceMs, saysNotYet, settlementOf, waitingDelayMs } from './settlement.ts';
+import type { Suspect, TrialRecord, Trials } from './trials.ts';
 
 /** A delivery as the broker's client gives it, with the means to settle it. */
 export interface RawDelivery {
@@ -41,8 +42,8 @@ export interface DeliveryRunnerOptions {
   readonly publishDeadLetter: (message: DeadLetterMessage) => Promise<void>;
   /** Told how many messages may be asked for: none or one while the consumer is paused, undefined for no such limit. */
   readonly onPermit?: (messages: 0 | 1 | undefined) => void;
-  /** Messages held by the process that may be what ended others; one set for all its runners. Default one of its own. */
-  readonly suspects?: Set<object>;
+  /** Where messages that may end their process are tried alone; one for all runners of the process. */
+  readonly trials: Trials;
   /** How long the server waits for word of a message, in milliseconds; it may change. */
   readonly ackWaitMs: () => number;
   readonly clock: Clock;
@@ -57,10 +58,6 @@ const GIVE_BACK_MS = 50;
 const MAX_REMEMBERED_FAILURES = 2_000;
 const MAX_HISTORY = 10;
 const MAX_FORGIVEN = 20_000;
-/** Suspects come again so late at most, each at a moment of its own, in milliseconds. */
-const SCATTER_MS = 10_000;
-/** So often a suspect is put off by one process at most. */
-const MAX_SCATTERS = 20;
 /** A dead letter that could not be written is tried again well before; after that it is another process's. */
 const UNWRITTEN_FOR_MS = 300_000;
 
@@ -76,8 +73,7 @@ export class DeliveryRunner {
   readonly #byKey = new Map<string, HeldDelivery[]>();
   readonly #failures = new Map<number, Failures>();
   readonly #switch: KillSwitch | undefined;
-  readonly #suspects: Set<object>;
-  /** Deliveries that were given back while paused, or to come apart from others, by stream sequence: they are no attempts. */
+  /** Deliveries that are no attempts, by stream sequence: given back while paused, or before a trial and not to blame. */
   readonly #forgiven = new Map<number, number>();
   /** Messages whose dead letter could not be written, and when that was tried last. */
   readonly #unwritten = new Map<number, number>();
@@ -93,7 +89,6 @@ export class DeliveryRunner {
   constructor(setup: DeliveryRunnerOptions) {
     this.#setup = setup;
     this.#maxInFlight = setup.options.maxInFlight;
-    this.#suspects = setup.suspects ?? new Set();
     const { killSwitch } = setup.options;
     if (killSwitch !== false) this.#switch = this.#makeSwitch(killSwitch);
   }
@@ -152,10 +147,8 @@ export class DeliveryRunner {
       this.#release(raw);
       return;
     }
-    const suspect = raw.attempt > 1 && this.#isSuspect(raw);
-    if (suspect && this.#comesApart(raw)) return;
     const held = new HeldDelivery(raw, this.#setup.clock);
-    if (suspect) this.#suspects.add(held);
+    held.suspect = raw.attempt > 1 && held.readable && this.#isSuspect(raw);
     this.#held.set(raw.sequence, held);
     this.#enqueue(held);
   }
@@ -167,6 +160,7 @@ export class DeliveryRunner {
       if (now - held.heardAtMs < everyMs || held.stalled) continue;
       if (held.startedAtMs !== undefined && now - held.startedAtMs > this.#setup.options.stalledAfterMs) {
         held.stalled = true;
+        this.#setup.trials.leave(held);
         this.#setup.metrics.stalled(this.#setup.consumer);
         this.#setup.log.error(
           { ...this.#facts(held), runsForMs: Math.round(now - held.startedAtMs) },
@@ -188,7 +182,7 @@ export class DeliveryRunner {
     for (const held of this.#held.values()) {
       if (held.startedAtMs !== undefined) continue;
       this.#held.delete(held.sequence);
-      this.#suspects.delete(held);
+      this.#setup.trials.leave(held);
       this.#endWait(held);
       this.#giveBack(held.raw);
     }
@@ -201,16 +195,20 @@ export class DeliveryRunner {
       await Promise.race([idle, this.#setup.clock.sleep(drainMs, patience.signal)]);
       patience.abort();
     }
+    const acquitted: Promise<void>[] = [];
     for (const held of this.#held.values()) {
       held.abandoned = true;
-      this.#suspects.delete(held);
+      this.#setup.trials.leave(held);
       this.#setup.log.warn(
         this.#facts(held),
         'Stopped while a handler runs: its message is given back, what it still does will be recognised as done',
       );
+      // It is not the message that ends this process.
+      if (held.trial && !held.stalled) acquitted.push(this.#trialEnded(held, held.trial));
       this.#giveBack(held.raw);
     }
     this.#held.clear();
+    await Promise.all(acquitted);
   }
 
   #enqueue(held: HeldDelivery): void {
@@ -220,8 +218,16 @@ export class DeliveryRunner {
       return;
     }
     this.#byKey.set(held.key, []);
-    this.#ready.push(held);
-    this.#pump();
+    this.#makeReady(held);
+  }
+
+  #makeReady(held: HeldDelivery): void {
+    const toReady = (): void => {
+      this.#ready.push(held);
+      this.#pump();
+    };
+    if (held.suspect) this.#setup.trials.enter(held, toReady);
+    else toReady();
   }
 
   #pump(): void {
@@ -240,18 +246,14 @@ export class DeliveryRunner {
   async #run(held: HeldDelivery): Promise<void> {
     const { options, consumer } = this.#setup;
     try {
+      const known = this.#failures.get(held.sequence)?.last;
       if (held.failure !== undefined) {
         await this.#bury(held, held.failure);
-      } else if (this.#attemptOf(held) > options.maxAttempts) {
-        const known = this.#failures.get(held.sequence)?.last;
-        await this.#bury(
-          held,
-          known ?? new DeliveryCountExceededError(held.raw.attempt, options.maxAttempts),
-        );
       } else if (isForOther(held.raw.headers, consumer)) {
         this.#settle(held, () => held.raw.ack());
-      } else {
-        await this.#handle(held);
+      } else if (known !== undefined && !saysNotYet(known) && this.#attemptOf(held) > options.maxAttempts) {
+        await this.#bury(held, known);
+      } else if (await (held.suspect ? this.#try(held) : this.#handle(held))) {
         this.#switch?.succeeded();
         this.#failures.delete(held.sequence);
         if (this.#forgiven.size > 0) this.#forgiven.delete(held.sequence);
@@ -264,13 +266,79 @@ export class DeliveryRunner {
     }
   }
 
+  /**
+   * Runs the handler while no other suspect of this process runs, once. That it is about to is written down first: a trial
+   * that has no end is how the next process knows that this message ends them. False: it is settled already.
+   */
+  async #try(held: HeldDelivery): Promise<boolean> {
+    const { trials, handler, clock, log, options } = this.#setup;
+    const suspect = this.#suspectOf(held);
+    let before: TrialRecord;
+    try {
+      before = await trials.recordOf(suspect);
+      if (before.unended < trialsOf(options.maxAttempts)) {
+        held.trial = before;
+        await trials.record(suspect, { ...before, unended: before.unended + 1 });
+      }
+    } catch (error) {
+      log.warn(
+        { ...this.#facts(held), error: errorMessage(error) },
+        'A message that is to be tried alone is given back: the trial cannot be written down',
+      );
+      this.#settle(held, () => held.raw.nak(OUTAGE_PAUSE.maxMs));
+      return false;
+    }
+    if (before.unended >= trialsOf(options.maxAttempts)) {
+      await this.#bury(held, new DeliveryCountExceededError(held.raw.attempt, before.unended));
+      return false;
+    }
+    if (held.abandoned) return false;
+    log.info(
+      { ...this.#facts(held), trialsWithoutEnd: before.unended },
+      'A message that came again and again without an error is tried alone',
+    );
+    // The deliveries before were not its failures, as far as anybody knows.
+    this.#forgive(held.sequence, held.raw.attempt - (unsuspectedOf(options.maxAttempts) + before.failed + 1));
+    held.startedAtMs = clock.monotonicMs();
+    let failed = before.failed;
+    try {
+      await handler(held);
+    } catch (error) {
+      if (!options.isOutage(error) && !saysNotYet(error)) failed++;
+      throw error;
+    } finally {
+      held.suspect = false;
+      held.trial = undefined;
+      // One that was stuck for so long is with another process by now, and that has written its own.
+      if (!held.stalled && !held.abandoned) await this.#trialEnded(held, { ...before, failed });
+      trials.leave(held);
+    }
+    return true;
+  }
+
+  /** It has not ended the process. If that cannot be written, one trial more seems to have had no end. */
+  async #trialEnded(held: HeldDelivery, { failed }: TrialRecord): Promise<void> {
+    try {
+      await this.#setup.trials.record(this.#suspectOf(held), { unended: 0, failed });
+    } catch (error) {
+      this.#setup.log.warn(
+        { ...this.#facts(held), error: errorMessage(error) },
+        'The end of a trial could not be written down',
+      );
+    }
+  }
+
+  #suspectOf({ raw: { stream, sequence }, message }: HeldDelivery): Suspect {
+    return { consumer: this.#setup.consumer, stream, sequence, messageId: message.envelope.id };
+  }
+
   /** Runs the handler; while what it needs is away, again and again. Throws what the message itself is to blame for. */
-  async #handle(held: HeldDelivery): Promise<void> {
+  async #handle(held: HeldDelivery): Promise<true> {
     const { options, handler, consumer, clock, metrics, log } = this.#setup;
     for (let pauses = 1; ; pauses++) {
       try {
         await handler(held);
-        return;
+        return true;
       } catch (error) {
         if (!options.isOutage(error) || this.#stopping || held.abandoned) throw error;
         const pauseMs = backoffDelayMs(pauses, OUTAGE_PAUSE);
@@ -291,7 +359,7 @@ export class DeliveryRunner {
     if (held.abandoned) return;
     const { options, consumer, metrics, log } = this.#setup;
     if (options.isOutage(error)) {
-      this.#settle(held, () => held.raw.nak(GIVE_BACK_MS));
+      this.#settle(held, () => held.raw.nak(this.#stopping ? GIVE_BACK_MS : OUTAGE_PAUSE.maxMs));
       return;
     }
     this.#remember(held, error);
@@ -401,18 +469,18 @@ export class DeliveryRunner {
 
   #finished(held: HeldDelivery): void {
     this.#running--;
-    if (this.#suspects.size > 0) this.#suspects.delete(held);
+    this.#setup.trials.leave(held);
     if (held.wait === undefined && !held.abandoned && this.#held.delete(held.sequence)) held.raw.released();
     if (this.#switch?.paused === true) this.#switch.undecided(held.sequence);
     const queue = this.#byKey.get(held.key);
     const next = queue?.shift();
-    if (next !== undefined) this.#ready.push(next);
-    else this.#byKey.delete(held.key);
+    if (next === undefined) this.#byKey.delete(held.key);
     if (this.#stopping) {
       if (this.#running === 0) this.#idle?.();
       return;
     }
-    this.#pump();
+    if (next === undefined) this.#pump();
+    else this.#makeReady(next);
   }
 
   #settle(held: HeldDelivery, action: () => void): void {
@@ -469,7 +537,7 @@ export class DeliveryRunner {
     for (const held of this.#held.values()) {
       if (held.startedAtMs !== undefined) continue;
       this.#held.delete(held.sequence);
-      this.#suspects.delete(held);
+      this.#setup.trials.leave(held);
       this.#endWait(held);
       this.#release(held.raw);
     }
@@ -493,10 +561,10 @@ export class DeliveryRunner {
     this.#giveBack(raw, this.#switch?.releaseMs);
   }
 
-  #forgive(sequence: number): void {
-    const before = this.#forgiven.get(sequence) ?? 0;
+  /** One delivery more, or so many in all. */
+  #forgive(sequence: number, deliveries = (this.#forgiven.get(sequence) ?? 0) + 1): void {
     this.#forgiven.delete(sequence);
-    this.#forgiven.set(sequence, before + 1);
+    this.#forgiven.set(sequence, deliveries);
     if (this.#forgiven.size <= MAX_FORGIVEN) return;
     const oldest = this.#forgiven.keys().next();
     if (!oldest.done) this.#forgiven.delete(oldest.value);
@@ -504,32 +572,11 @@ export class DeliveryRunner {
 
   /**
    * Whether a message may be what ended the processes that had it: it was delivered again and again, and no failure of
-   * it is known. Once is no sign: any restart does that. The last attempt is made in any case.
+   * it is known. Once is no sign: any restart does that.
    */
   #isSuspect(raw: RawDelivery): boolean {
-    const { maxAttempts } = this.#setup.options;
     const attempt = raw.attempt - (this.#forgiven.get(raw.sequence) ?? 0);
-    return (
-      attempt > Math.max(2, maxAttempts / 2) && attempt < maxAttempts && !this.#failures.has(raw.sequence)
-    );
-  }
-
-  /**
-   * Has a suspect come at another time: those that are innocent were only beside it each time, and would become dead
-   * letters with it. Always at first, because a process that starts gets all of them at once; then while another is here.
-   */
-  #comesApart(raw: RawDelivery): boolean {
-    const before = this.#forgiven.get(raw.sequence) ?? 0;
-    if (before > 0 && (this.#suspects.size === 0 || before >= MAX_SCATTERS)) return false;
-    if (before === 0) {
-      this.#setup.log.info(
-        { consumer: this.#setup.consumer, sequence: raw.sequence, attempt: raw.attempt },
-        'A message that was in several processes which ended comes again apart from others of that kind',
-      );
-    }
-    this.#forgive(raw.sequence);
-    this.#giveBack(raw, Math.max(GIVE_BACK_MS, Math.round(Math.random() * SCATTER_MS)));
-    return true;
+    return attempt > unsuspectedOf(this.#setup.options.maxAttempts) && !this.#failures.has(raw.sequence);
   }
 
   /** Which attempt this delivery is, without those that were given back. */
@@ -595,6 +642,10 @@ class HeldDelivery implements Delivery {
   startedAtMs: number | undefined;
   stalled = false;
   abandoned = false;
+  /** It came again and again, and nobody knows of an error. */
+  suspect = false;
+  /** While it is tried alone: what was known of it before. */
+  trial: TrialRecord | undefined;
   /** Until it is tried again, without having been given back. */
   wait: TimerHandle | undefined;
   /** How often its handler said `not-yet`. */
@@ -652,6 +703,16 @@ class HeldDelivery implements Delivery {
     this.raw = raw;
     this.heardAtMs = this.#clock.monotonicMs();
   }
+}
+
+/** Deliveries without a known error that are no sign yet; the other attempts are trials. */
+function unsuspectedOf(maxAttempts: number): number {
+  return Math.max(2, Math.floor(maxAttempts / 2));
+}
+
+/** Trials in a row without an end that a message may have: with those before them as many deliveries as attempts. */
+function trialsOf(maxAttempts: number): number {
+  return Math.max(1, maxAttempts - unsuspectedOf(maxAttempts));
 }
 
 function isForOther(headers: Readonly<Record<string, string>>, consumer: string): boolean {

@@ -4,6 +4,7 @@ import { resolveConsumeOptions } from './consume.options.ts';
 import { DeliveryRunner, type RawDelivery } from './delivery-runner.ts';
 import type { KillSwitchOptions } from './kill-switch.ts';
 import { noMessagingMetrics } from './messaging-metrics.ts';
+import { memoryTrials } from './testing/memory-trials.ts';
 import { silentLog } from './testing/silent-log.ts';
 
 interface Said {
@@ -30,6 +31,7 @@ describe('the kill switch', () => {
 
   const start = (maxInFlight = 1, maxAttempts = 3): void => {
     runner = new DeliveryRunner({
+      trials: memoryTrials(),
       consumer: 'pad',
       options: resolveConsumeOptions('pad', 'pad', {
         maxInFlight,

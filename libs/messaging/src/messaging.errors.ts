@@ -175,12 +175,12 @@ export class UnknownMessageError extends FlotillaError {
   }
 }
 
-/** The reason of a dead letter that was delivered too often, most likely because it ends its process each time. */
+/** The reason of a dead letter that was delivered too often: it ends its process, or its handler is stuck, each time. */
 export class DeliveryCountExceededError extends FlotillaError {
-  constructor(attempt: number, maxAttempts: number) {
+  constructor(attempt: number, trials: number) {
     super(
       'DELIVERY_COUNT_EXCEEDED',
-      `Delivery ${attempt} of a message that may have ${maxAttempts}: its handler most likely ended the process or was stuck each time`,
+      `Delivery ${attempt} of a message whose handler ended the process, or was stuck, the last ${trials} times, while nothing else under suspicion ran`,
       { retry: 'never' },
     );
   }

@@ -22,6 +22,8 @@ import {
   PAYLOAD_STREAM,
   payloadPrefix,
   topologyOf,
+  TRIAL_STREAM,
+  trialPrefix,
 } from './topology.ts';
 
 /** What a NATS user may do, in the words of the server's configuration. */
@@ -107,6 +109,9 @@ export function permissionsOf(
   for (const where of writes) publish.add(`${payloadPrefix(where)}.>`);
   for (const where of reads) publish.add(`$JS.API.DIRECT.GET.${PAYLOAD_STREAM}.${payloadPrefix(where)}.>`);
   publish.add(`dlq.${name}.>`);
+  // What it tries alone, it writes down.
+  publish.add(`${trialPrefix(name)}.>`);
+  publish.add(`$JS.API.DIRECT.GET.${TRIAL_STREAM}.${trialPrefix(name)}.>`);
   for (const { events, replayable } of Object.values(manifest.reacts)) {
     if (replayable !== true) continue;
     for (const { owner } of contractsOf(events)) {

@@ -126,6 +126,19 @@ export function configSubject(service: string, key: string): string {
 /** The stream that keeps what operators did: who, when, what and why. */
 export const AUDIT_STREAM = 'AUDIT';
 
+/** The stream that says which messages were tried alone, and how that ended; see ADR 0049. */
+export const TRIAL_STREAM = 'TRIALS';
+
+/** Where the trials of a message of a stream by a consumer of a service are recorded. */
+export function trialSubject(service: string, consumer: string, stream: string, sequence: number): string {
+  return `${trialPrefix(service)}.${consumer}.${stream}.${sequence}`;
+}
+
+/** The beginning of all trial subjects of a service. */
+export function trialPrefix(service: string): string {
+  return `trial.${service}`;
+}
+
 /** The stream with the bodies that are too large for their messages. */
 export const PAYLOAD_STREAM = 'PAYLOADS';
 
@@ -233,6 +246,7 @@ export function topologyOf(manifests: readonly ServiceManifest[], options: Topol
     auditSpec(options),
     configSpec(options),
     payloadSpec(options),
+    trialSpec(options),
   ];
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
   return {
@@ -428,6 +442,24 @@ function payloadSpec(options: TopologyOptions): StreamSpec {
       max_bytes: options.payloadMaxBytes ?? 512 * MIB,
       // Written again, a chunk is the same chunk, and its time begins anew.
       max_msgs_per_subject: 1,
+      deny_delete: true,
+      deny_purge: true,
+    },
+  };
+}
+
+/** One line per suspect. Without it the next trial is its first again, so the oldest may go. */
+function trialSpec(options: TopologyOptions): StreamSpec {
+  return {
+    name: TRIAL_STREAM,
+    config: {
+      ...baseSpec(TRIAL_STREAM, 'trial.>', 'Messages that may end their process, tried alone', options),
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.Old,
+      max_age: nanos(DAY_MS),
+      max_msgs_per_subject: 1,
+      max_msg_size: 16 * 1024,
+      max_bytes: 16 * MIB,
       deny_delete: true,
       deny_purge: true,
     },

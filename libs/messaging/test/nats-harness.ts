@@ -1,6 +1,13 @@
 import type { NatsConnection } from '@nats-io/nats-core';
 import { jetstreamManager } from '@nats-io/jetstream';
-import { connectNats, DeadLetters, NatsBroker, provision, type NatsBrokerOptions } from '../src/index.ts';
+import {
+  connectNats,
+  DeadLetters,
+  NatsBroker,
+  provision,
+  type Broker,
+  type NatsBrokerOptions,
+} from '../src/index.ts';
 import { silentLog } from '../src/testing/silent-log.ts';
 import type { BrokerHarness } from '../src/testing/index.ts';
 
@@ -23,6 +30,7 @@ export function quickBroker(url: string, options: Partial<NatsBrokerOptions> = {
 export async function natsHarness(url: string): Promise<BrokerHarness> {
   const admin = await connectNats({ servers: url, name: 'harness' });
   await removeAllStreams(admin);
+  const crashed: Broker[] = [];
   return {
     provision: async (topology) => {
       await provision(admin, topology);
@@ -43,7 +51,14 @@ export async function natsHarness(url: string): Promise<BrokerHarness> {
         },
         body: letter.body,
       })),
-    dispose: () => admin.close(),
+    crash: async (broker) => {
+      crashed.push(broker);
+      if (broker instanceof NatsBroker) await broker.connection.close();
+    },
+    dispose: async () => {
+      await Promise.all(crashed.map((broker) => broker.close({ drainMs: 0 })));
+      await admin.close();
+    },
   };
 }
 

@@ -15,6 +15,7 @@ import {
   verifyTopology,
   type NatsBroker,
 } from '../src/index.ts';
+import { TRIAL_STREAM, trialSubject } from '../src/topology.ts';
 import {
   control as controlManifest,
   conformanceTopology,
@@ -63,6 +64,29 @@ describe('the permissions of a service', () => {
   afterAll(async () => {
     await Promise.all([pad.close(), control.close()]);
     await nats.dispose();
+  });
+
+  it('let it write down which message it tries alone, in whatever process', async () => {
+    await control.publish(launch('vega'));
+    let begun = 0;
+    for (let ended = 1; ended <= 2; ended++) {
+      const consumption = await pad.consume(padCommands, {}, () => {
+        begun++;
+        return new Promise(() => undefined);
+      });
+      await until(() => begun === ended);
+      await consumption.stop({ drainMs: 0 });
+    }
+    const trials = new Map<number, string>();
+    const consumption = await pad.consume(padCommands, { maxAttempts: 2 }, async ({ sequence }) => {
+      const subject = trialSubject('pad', 'pad', 'CMD_pad', sequence);
+      const manager = await jetstreamManager(pad.connection);
+      const stored = await manager.direct.getMessage(TRIAL_STREAM, { last_by_subj: subject });
+      trials.set(sequence, stored?.string() ?? '');
+    });
+    await until(() => trials.size === 1);
+    expect([...trials.values()][0]).toMatch(/"unended":1/);
+    await consumption.stop();
   });
 
   it('are enough for what its manifest says', async () => {

@@ -82,7 +82,7 @@ describe('provisioning', () => {
 
   it('tells a service that starts what is missing, or not what it relies on', async () => {
     await expect(verifyTopology(connection, topology)).rejects.toThrow(
-      /Not on the server: consumer CMD_pad\/pad, .*stream REPLY_control\. Run `fleet provision`/,
+      /Not on the server: consumer CMD_pad\/pad, .*stream REPLY_control, .*stream TRIALS\. Run `fleet provision`/,
     );
     await provision(connection, topology);
     const manager = await jetstreamManager(connection);

@@ -1,4 +1,4 @@
-import { InMemoryNetwork } from '../index.ts';
+import { InMemoryBroker, InMemoryNetwork } from '../index.ts';
 import { brokerConformance } from '../testing/index.ts';
 import { silentLog } from '../testing/silent-log.ts';
 
@@ -7,6 +7,9 @@ brokerConformance('in memory', async () => {
   return {
     provision: async (topology) => network.provision(topology),
     connect: async (service) => network.connect(service, { log: silentLog }),
+    crash: async (broker) => {
+      if (broker instanceof InMemoryBroker) broker.crash();
+    },
     deadLetters: async () => network.messages('DLQ'),
     dispose: async () => undefined,
   };

@@ -1,4 +1,4 @@
-import { PARTITIONS, systemClock, type Clock } from '@flotilla/kernel';
+import { newId, PARTITIONS, systemClock, type Clock } from '@flotilla/kernel';
 import type {
   Broker,
   BrokerHealth,
@@ -33,7 +33,8 @@ import {
 import { stderrLog, type MessagingLog } from '../messaging-log.ts';
 import { noMessagingMetrics, type MessagingMetrics } from '../messaging-metrics.ts';
 import { RequestServer } from '../request-server.ts';
-import { partitionConsumer, type Topology } from '../topology.ts';
+import { partitionConsumer, TRIAL_STREAM, type Topology } from '../topology.ts';
+import { Trials } from '../trials.ts';
 import { MemoryStream, type MemoryConsumer } from './memory-stream.ts';
 import type { StoredMessage } from './stream-log.ts';
 import { subjectMatches } from './subject-match.ts';
@@ -145,6 +146,7 @@ export class InMemoryBroker implements Broker {
   readonly #metrics: MessagingMetrics;
   readonly #log: MessagingLog;
   readonly #running = new Set<Stoppable>();
+  readonly #trials: Trials;
   #sweeping = false;
   readonly #runners = new Map<
     DeliveryRunner,
@@ -152,6 +154,7 @@ export class InMemoryBroker implements Broker {
   >();
   #turn = 0;
   #closed = false;
+  #crashed = false;
 
   constructor(options: InMemoryBrokerOptions) {
     this.network = options.network;
@@ -159,6 +162,18 @@ export class InMemoryBroker implements Broker {
     this.#clock = options.network.clock;
     this.#metrics = options.metrics ?? noMessagingMetrics;
     this.#log = options.log ?? stderrLog;
+    this.#trials = new Trials(options.service, {
+      read: async (subject) => {
+        this.#assertOpen(`Reading ${subject}`);
+        this.network.assertAvailable(`Reading ${subject}`);
+        const last = this.network.messages(TRIAL_STREAM).findLast((each) => each.subject === subject);
+        return last && Buffer.from(last.body).toString();
+      },
+      write: async (subject, text) => {
+        this.#assertOpen(`Publishing to ${subject}`);
+        this.network.store(newId(), subject, {}, Buffer.from(text));
+      },
+    });
   }
 
   async publish(message: OutgoingMessage): Promise<PublishReceipt> {
@@ -233,6 +248,7 @@ export class InMemoryBroker implements Broker {
     const ackWaitMs = Math.min(...sources.map((source) => source.ackWaitMs));
     const runner = new DeliveryRunner({
       consumer: consumer.name,
+      trials: this.#trials,
       options,
       handler,
       publishDeadLetter: async (letter) => {
@@ -247,11 +263,15 @@ export class InMemoryBroker implements Broker {
     let maxInFlight = options.maxInFlight;
     const unsubscribe = sources.map((source) =>
       source.subscribe({
-        room: () => (this.network.available ? maxInFlight * 2 - held : 0),
+        room: () => (this.network.available && !this.#crashed ? maxInFlight * 2 - held : 0),
         receive: (delivery) => {
           held++;
           runner.receive({
             ...delivery,
+            ack: () => this.#unlessCrashed(() => delivery.ack()),
+            nak: (delayMs) => this.#unlessCrashed(() => delivery.nak(delayMs)),
+            term: (reason) => this.#unlessCrashed(() => delivery.term(reason)),
+            working: () => this.#unlessCrashed(() => delivery.working()),
             released: () => {
               held--;
               for (const each of sources) each.wake();
@@ -325,6 +345,16 @@ export class InMemoryBroker implements Broker {
   async close(options: StopOptions = {}): Promise<void> {
     await Promise.all([...this.#running].map((each) => each.stop(options)));
     this.#closed = true;
+  }
+
+  /** Ends as a process does that is killed: what it holds comes again in its time, and what it still does is void. */
+  crash(): void {
+    this.#crashed = true;
+    this.#closed = true;
+  }
+
+  #unlessCrashed(action: () => void): void {
+    if (!this.#crashed) action();
   }
 
   #assertOpen(what: string): void {

@@ -39,7 +39,8 @@ import {
 import { stderrLog, type MessagingLog } from '../messaging-log.ts';
 import { noMessagingMetrics, type MessagingMetrics } from '../messaging-metrics.ts';
 import { RequestServer } from '../request-server.ts';
-import { partitionConsumer } from '../topology.ts';
+import { partitionConsumer, TRIAL_STREAM } from '../topology.ts';
+import { Trials } from '../trials.ts';
 import { connectNats, inboxPrefixOf, type ConnectNatsOptions } from './connect-nats.ts';
 import { drainSubscription } from './drain-subscription.ts';
 import { headersOf, toNatsHeaders } from './nats-headers.ts';
@@ -95,7 +96,7 @@ export class NatsBroker implements Broker {
   readonly #replies: ReplyDesk;
   readonly #payloads: PayloadStore;
   readonly #manager: JetStreamManager;
-  readonly #suspects = new Set<object>();
+  readonly #trials: Trials;
   readonly #consumptions = new Set<NatsConsumption>();
   readonly #stoppables = new Set<Stoppable>();
   readonly #endpoints = new Map<string, EndpointFacts>();
@@ -123,6 +124,13 @@ export class NatsBroker implements Broker {
       inlineMaxBytes: options.inlineMaxBytes ?? DEFAULT_INLINE_MAX_BYTES,
       readTimeoutMs: this.#publishTimeoutMs,
       store: (subject, chunk) => this.#publish(subject, {}, chunk, 0),
+    });
+    this.#trials = new Trials(options.service, {
+      read: async (subject) =>
+        (await manager.direct.getMessage(TRIAL_STREAM, { last_by_subj: subject }))?.string(),
+      write: async (subject, text) => {
+        await this.#publish(subject, {}, Buffer.from(text), 0);
+      },
     });
     void this.#watchStatus();
     void connection.closed().then((error) => this.#onClosed(error));
@@ -305,7 +313,7 @@ export class NatsBroker implements Broker {
     // The runner is made first, and has somebody to tell only once messages come.
     const flow: { consumption?: NatsConsumption } = {};
     const runner = new DeliveryRunner({
-      suspects: this.#suspects,
+      trials: this.#trials,
       consumer: consumer.name,
       onPermit: (messages) => {
         if (flow.consumption) flow.consumption.permit = messages;

@@ -1,4 +1,4 @@
-import { PARTITIONS } from '@flotilla/kernel';
+import { newId, PARTITIONS } from '@flotilla/kernel';
 import type {
   Broker,
   BrokerHealth,
@@ -31,7 +31,8 @@ import {
 import { stderrLog, type MessagingLog } from '../messaging-log.ts';
 import { noMessagingMetrics, type MessagingMetrics } from '../messaging-metrics.ts';
 import { RequestServer } from '../request-server.ts';
-import { partitionConsumer } from '../topology.ts';
+import { partitionConsumer, TRIAL_STREAM } from '../topology.ts';
+import { Trials } from '../trials.ts';
 import type { SimulatedHost } from './network.ts';
 import type { ConnectOptions, SimulatedJetStream } from './simulated-jetstream.ts';
 import type { Subscription } from './simulated-stream.ts';
@@ -48,6 +49,7 @@ export class SimulatedBroker implements Broker {
   readonly #metrics: MessagingMetrics;
   readonly #log: MessagingLog;
   readonly #running = new Set<Stoppable>();
+  readonly #trials: Trials;
   #closed = false;
 
   constructor(server: SimulatedJetStream, options: ConnectOptions) {
@@ -56,6 +58,12 @@ export class SimulatedBroker implements Broker {
     this.#host = options.host;
     this.#metrics = options.metrics ?? noMessagingMetrics;
     this.#log = options.log ?? stderrLog;
+    this.#trials = new Trials(options.service, {
+      read: (subject) => this.#lastText(TRIAL_STREAM, subject),
+      write: async (subject, text) => {
+        await this.#store(newId(), subject, {}, Buffer.from(text));
+      },
+    });
   }
 
   publish({ id, subject, headers, body }: OutgoingMessage): Promise<PublishReceipt> {
@@ -137,6 +145,7 @@ export class SimulatedBroker implements Broker {
     const ackWaitMs = Math.min(...sources().map((source) => source.ackWaitMs));
     const runner = new DeliveryRunner({
       consumer: consumer.name,
+      trials: this.#trials,
       options,
       handler,
       publishDeadLetter: (letter) => this.#publishDeadLetter(letter),
@@ -262,6 +271,25 @@ export class SimulatedBroker implements Broker {
           this.#inHost(() => {
             timer.cancel();
             answer();
+          }),
+        );
+      });
+    });
+  }
+
+  #lastText(stream: string, subject: string): Promise<string | undefined> {
+    const { network } = this.#server;
+    return new Promise((resolve, reject) => {
+      this.#assertConnected(`Reading ${subject}`);
+      const timer = network.clock.after(PUBLISH_TIMEOUT_MS, () =>
+        reject(new RequestTimeoutError(subject, PUBLISH_TIMEOUT_MS)),
+      );
+      this.#send('request', `read ${subject}`, () => {
+        const last = this.#server.messages(stream).findLast((each) => each.subject === subject);
+        this.#send('answer', `${subject} is ${last === undefined ? 'nowhere' : 'read'}`, () =>
+          this.#inHost(() => {
+            timer.cancel();
+            resolve(last && Buffer.from(last.body).toString());
           }),
         );
       });

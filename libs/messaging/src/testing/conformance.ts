@@ -30,6 +30,8 @@ export interface BrokerHarness {
   provision(topology: Topology): Promise<void>;
   /** One more broker on the same network, as another process would have. */
   connect(service: string): Promise<Broker>;
+  /** Ends a broker as a process that is killed: it settles nothing any more, and tells nobody. */
+  crash(broker: Broker): Promise<void>;
   deadLetters(): Promise<readonly SeenDeadLetter[]>;
   dispose(): Promise<void>;
 }
@@ -458,27 +460,64 @@ export function brokerConformance(name: string, makeHarness: () => Promise<Broke
         expect(codes.sort()).toEqual(['MALFORMED_ENVELOPE', 'UNDECODABLE_MESSAGE']);
       });
 
-      it('gets a message that ended its process too often, without running the handler again', async () => {
-        await control.publish(launch('ariane'));
-        for (let crash = 1; crash <= 2; crash++) {
+      it('gets a message that ends its process, without running it again, and not what was beside it', async () => {
+        const options = { ...quick, maxAttempts: 2 };
+        await control.publish(launch('ariane', 1));
+        await control.publish(launch('vega', 2));
+        for (let ended = 1; ended <= 2; ended++) {
           const gate = new Gate();
-          const victim = await harness.connect('pad');
-          await victim.consume(padCommands, { ...quick, maxAttempts: 2 }, () => gate.pass());
-          await until(() => gate.waiting === 1);
-          await victim.close({ drainMs: 0 });
+          const beside = await harness.connect('pad');
+          await beside.consume(padCommands, options, () => gate.pass());
+          await until(() => gate.waiting === 2);
+          await beside.close({ drainMs: 0 });
           gate.open();
         }
-        let ran = 0;
-        await pad.consume(padCommands, { ...quick, maxAttempts: 2 }, async () => void ran++);
-        const [letter] = await until(async () => {
-          const letters = await harness.deadLetters();
-          return letters.length > 0 && letters;
+        const gate = new Gate();
+        const handled: number[] = [];
+        const victim = await harness.connect('pad');
+        await victim.consume(padCommands, options, async ({ message }) => {
+          const { n } = payloadOf(message);
+          if (n === 1) await gate.pass();
+          else handled.push(n);
         });
-        expect(ran).toBe(0);
-        expect(letter?.headers).toMatchObject({
-          [deadLetterHeader.errorCode]: 'DELIVERY_COUNT_EXCEEDED',
-          [deadLetterHeader.attempts]: '3',
+        await until(() => gate.waiting === 1);
+        await harness.crash(victim);
+        gate.open();
+        await pad.consume(padCommands, options, async ({ message }) => {
+          handled.push(payloadOf(message).n);
         });
+        const letters = await until(async () => {
+          const found = await harness.deadLetters();
+          return handled.length > 0 && found.length > 0 && found;
+        });
+        expect(handled).toEqual([2]);
+        expect(letters.map(({ headers }) => headers)).toEqual([
+          expect.objectContaining({
+            [deadLetterHeader.errorCode]: 'DELIVERY_COUNT_EXCEEDED',
+            [deadLetterHeader.attempts]: '4',
+            [envelopeHeader.subject]: 'ariane',
+          }),
+        ]);
+      });
+
+      it('do not get a message that many processes have had in vain, once it is handled', async () => {
+        await control.publish(launch('ariane'));
+        for (let ended = 1; ended <= 8; ended++) {
+          const gate = new Gate();
+          const one = await harness.connect('pad');
+          await one.consume(padCommands, quick, () => gate.pass());
+          await until(() => gate.waiting === 1);
+          await one.close({ drainMs: 0 });
+          gate.open();
+        }
+        const attempts: number[] = [];
+        await pad.consume(padCommands, quick, async ({ attempt }) => {
+          attempts.push(attempt);
+          if (attempts.length < 3) throw new FlotillaError('ENGINE_FAILURE', 'cold');
+        });
+        await until(() => attempts.length === 3);
+        expect(attempts).toEqual([9, 10, 11]);
+        expect(await harness.deadLetters()).toEqual([]);
       });
 
       it('are not written when onDeadLetter fails: the message comes again, and its own error is kept', async () => {

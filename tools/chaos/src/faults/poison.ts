@@ -68,7 +68,7 @@ export const killerMessage: Fault = {
   name: 'killer-message',
   what: 'a message that kills its process each time that it is handled (kill -9 when its id appears in its statements)',
   holds:
-    'after its attempts it becomes a dead letter by its delivery count; messages that were handled beside it do not',
+    'once it has ended its process alone, often enough, it becomes a dead letter; messages beside it do not',
   seen: '`fleet status`: crash loop; then a dead letter `DELIVERY_COUNT_EXCEEDED`',
   needs: 'single',
   async inject(world) {
