@@ -114,7 +114,7 @@ describe('the delivery runner', () => {
         });
     };
     const recordOf = (sequence: number): unknown =>
-      JSON.parse(records.get(`trial.pad.pad.CMD_pad.${sequence}`) ?? 'null');
+      JSON.parse(records.get(`trial.pad.pad.m-${sequence}`) ?? 'null');
 
     beforeEach(() => {
       records = new Map();
@@ -150,8 +150,8 @@ describe('the delivery runner', () => {
       processWith(async () => void seen.push(recordOf(1)))().receive(delivery);
       await clock.advance(0);
       expect(seen).toEqual([
-        { id: 'm-1', unended: 1, failed: 0 },
-        { id: 'm-1', unended: 0, failed: 0 },
+        { unended: 1, failed: 0 },
+        { unended: 0, failed: 0 },
       ]);
     });
 
@@ -185,7 +185,7 @@ describe('the delivery runner', () => {
         processWith(() => Promise.reject(cold))().receive(new FakeDelivery(1, attempt));
         await clock.advance(0);
       }
-      expect(recordOf(1)).toEqual({ id: 'm-1', unended: 0, failed: 3 });
+      expect(recordOf(1)).toEqual({ unended: 0, failed: 3 });
       expect(letters).toEqual(['m-1 ENGINE_FAILURE']);
     });
 
@@ -215,7 +215,7 @@ describe('the delivery runner', () => {
         const stopped = runner.stop(100);
         await clock.advance(100);
         await stopped;
-        expect(recordOf(1)).toEqual({ id: 'm-1', unended: 0, failed: 0 });
+        expect(recordOf(1)).toEqual({ unended: 0, failed: 0 });
       }
       const runner = processWith()();
       runner.receive(new FakeDelivery(1, 8));
@@ -224,7 +224,7 @@ describe('the delivery runner', () => {
       const stopped = runner.stop(100);
       await clock.advance(100);
       await stopped;
-      expect(recordOf(1)).toEqual({ id: 'm-1', unended: 1, failed: 0 });
+      expect(recordOf(1)).toEqual({ unended: 1, failed: 0 });
     });
 
     it('goes on with the next when one is stuck', async () => {
@@ -245,7 +245,7 @@ describe('the delivery runner', () => {
         processWith(() => Promise.reject(away))().receive(delivery);
         await clock.advance(0);
         expect(delivery.said).toEqual(['nak', 'released']);
-        expect(recordOf(1)).toEqual({ id: 'm-1', unended: 0, failed: 0 });
+        expect(recordOf(1)).toEqual({ unended: 0, failed: 0 });
       }
     });
 
@@ -260,13 +260,15 @@ describe('the delivery runner', () => {
       expect(finish).toEqual([]);
     });
 
-    it('knows a message by its id where a stream made anew has given its place to another', async () => {
-      records.set('trial.pad.pad.CMD_pad.1', JSON.stringify({ id: 'm-0', unended: 3, failed: 2 }));
-      const delivery = new FakeDelivery(1, 4);
-      processWith(() => Promise.resolve())().receive(delivery);
+    it('knows a message wherever in the stream it comes again', async () => {
+      records.set('trial.pad.pad.m-1', JSON.stringify({ unended: 3, failed: 0 }));
+      const copy = new FakeDelivery(2, 4);
+      copy.headers['ce-id'] = 'm-1';
+      processWith()().receive(copy);
       await clock.advance(0);
-      expect(delivery.said).toEqual(['ack', 'released']);
-      expect(letters).toEqual([]);
+      expect(copy.said).toEqual(['term', 'released']);
+      expect(letters).toEqual(['m-1 DELIVERY_COUNT_EXCEEDED']);
+      expect(finish).toEqual([]);
     });
 
     it('gives back those that wait for their turn when it stops', async () => {

@@ -328,8 +328,8 @@ export class DeliveryRunner {
     }
   }
 
-  #suspectOf({ raw: { stream, sequence }, message }: HeldDelivery): Suspect {
-    return { consumer: this.#setup.consumer, stream, sequence, messageId: message.envelope.id };
+  #suspectOf({ message }: HeldDelivery): Suspect {
+    return { consumer: this.#setup.consumer, messageId: message.envelope.id };
   }
 
   /** Runs the handler; while what it needs is away, again and again. Throws what the message itself is to blame for. */

@@ -129,9 +129,13 @@ export const AUDIT_STREAM = 'AUDIT';
 /** The stream that says which messages were tried alone, and how that ended; see ADR 0049. */
 export const TRIAL_STREAM = 'TRIALS';
 
-/** Where the trials of a message of a stream by a consumer of a service are recorded. */
-export function trialSubject(service: string, consumer: string, stream: string, sequence: number): string {
-  return `${trialPrefix(service)}.${consumer}.${stream}.${sequence}`;
+/**
+ * Where the trials of a message by a consumer of a service are recorded. By its id: it may be in the stream more than
+ * once, and a stream that is made anew gives its sequences to others.
+ */
+export function trialSubject(service: string, consumer: string, messageId: string): string {
+  const token = subjectToken(messageId);
+  return `${trialPrefix(service)}.${consumer}.${token.length <= 200 ? token : deterministicId(messageId)}`;
 }
 
 /** The beginning of all trial subjects of a service. */

@@ -3,8 +3,6 @@ import { trialSubject } from './topology.ts';
 /** A message that may be what ended the processes which had it: it came again and again without a known failure. */
 export interface Suspect {
   readonly consumer: string;
-  readonly stream: string;
-  readonly sequence: number;
   readonly messageId: string;
 }
 
@@ -57,17 +55,11 @@ export class Trials {
 
   async recordOf(suspect: Suspect): Promise<TrialRecord> {
     const text = await this.#store.read(this.#subject(suspect));
-    if (text === undefined) return NO_TRIAL;
-    const { id, unended, failed } = JSON.parse(text) as TrialRecord & { readonly id: string };
-    // A stream that was made anew gives its sequences to others.
-    return id === suspect.messageId ? { unended, failed } : NO_TRIAL;
+    return text === undefined ? NO_TRIAL : (JSON.parse(text) as TrialRecord);
   }
 
   record(suspect: Suspect, { unended, failed }: TrialRecord): Promise<void> {
-    return this.#store.write(
-      this.#subject(suspect),
-      JSON.stringify({ id: suspect.messageId, unended, failed }),
-    );
+    return this.#store.write(this.#subject(suspect), JSON.stringify({ unended, failed }));
   }
 
   #next(): void {
@@ -80,7 +72,7 @@ export class Trials {
     start();
   }
 
-  #subject({ consumer, stream, sequence }: Suspect): string {
-    return trialSubject(this.#service, consumer, stream, sequence);
+  #subject({ consumer, messageId }: Suspect): string {
+    return trialSubject(this.#service, consumer, messageId);
   }
 }

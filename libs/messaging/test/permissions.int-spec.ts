@@ -78,8 +78,8 @@ describe('the permissions of a service', () => {
       await consumption.stop({ drainMs: 0 });
     }
     const trials = new Map<number, string>();
-    const consumption = await pad.consume(padCommands, { maxAttempts: 2 }, async ({ sequence }) => {
-      const subject = trialSubject('pad', 'pad', 'CMD_pad', sequence);
+    const consumption = await pad.consume(padCommands, { maxAttempts: 2 }, async ({ message, sequence }) => {
+      const subject = trialSubject('pad', 'pad', message.envelope.id);
       const manager = await jetstreamManager(pad.connection);
       const stored = await manager.direct.getMessage(TRIAL_STREAM, { last_by_subj: subject });
       trials.set(sequence, stored?.string() ?? '');

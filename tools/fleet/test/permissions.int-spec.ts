@@ -130,7 +130,7 @@ describe.each(names)('the NATS user of %s', (name) => {
       `evt.${other.name}.Invented.v1.0.k`,
       `payload.evt.${other.name}.x.0`,
       `dlq.${other.name}.x`,
-      `trial.${other.name}.x.CMD_x.1`,
+      `trial.${other.name}.x.1`,
       `$KV.CONFIG.${name}.maxInFlight`,
       `$KV.CONFIG.${other.name}.maxInFlight`,
       `ops.${other.name}.saga`,
@@ -162,7 +162,7 @@ describe.each(names)('the NATS user of %s', (name) => {
       `$JS.API.STREAM.MSG.GET.${DEAD_LETTER_STREAM}`,
       `$JS.API.DIRECT.GET.${DEAD_LETTER_STREAM}`,
       `$JS.API.DIRECT.GET.KV_CONFIG.$KV.CONFIG.${another(name).name}.maxInFlight`,
-      `$JS.API.DIRECT.GET.TRIALS.trial.${another(name).name}.x.CMD_x.1`,
+      `$JS.API.DIRECT.GET.TRIALS.trial.${another(name).name}.x.1`,
     ])
       if (await mayPublish(connection, subject)) allowed.push(subject);
     expect(allowed).toEqual([]);

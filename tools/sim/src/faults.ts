@@ -31,7 +31,7 @@ export interface FaultRates {
   readonly providerLate: number;
 }
 
-export type FaultKind = keyof FaultRates | 'crash' | 'brokerRestart' | 'streamLoss';
+export type FaultKind = keyof FaultRates | 'crash' | 'brokerRestart' | 'streamLoss' | 'killerMessage';
 
 /** Something that breaks at its time. */
 export type TimedFault =
@@ -46,6 +46,8 @@ export interface FaultPlan {
   readonly untilMs: number;
   /** Crashes at most: each start costs. */
   readonly mostCrashes: number;
+  /** The so many-th message that comes from a stream ends each process that handles it. */
+  readonly killerAt: number | undefined;
 }
 
 const NAMES: readonly (keyof FaultRates)[] = [
@@ -104,7 +106,9 @@ export function drawFaults(seed: number): FaultPlan {
       timed.push({ kind: 'streamLoss', atMs: sometime(), stream: random.uint32() });
     }
   }
-  return { rates, timed, untilMs, mostCrashes: random.int(1, 4) };
+  const mostCrashes = random.int(1, 4);
+  const killerAt = share > 0 && random.chance(0.05) ? random.int(1, 12) : undefined;
+  return { rates, timed, untilMs, mostCrashes, killerAt };
 }
 
 /** The rate that decides about something that crosses the network. */

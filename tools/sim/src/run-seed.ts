@@ -103,6 +103,7 @@ function judge(world: World, waiting: readonly string[]): string[] {
   return [
     ...unfinished,
     ...complaints,
+    ...world.killer.complaints,
     ...strayErrors.map((error) => `nobody caught ${errorMessage(error)}${stackOf(error)}`),
     ...books,
     ...checkInvariants({

@@ -1,17 +1,7 @@
 import { newId } from '@flotilla/kernel';
-import type { Broker } from '@flotilla/messaging';
+import { libraryFile } from '../world/services.ts';
 import type { Tampering } from '../world/service-process.ts';
-
-/** The broker with some of its methods replaced. */
-function withMethods(broker: Broker, methods: Partial<Broker>): Broker {
-  return new Proxy(broker, {
-    get(target, name) {
-      if (name in methods) return methods[name as keyof Broker];
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === 'function' ? (value as (...all: unknown[]) => unknown).bind(target) : value;
-    },
-  });
-}
+import { withMethods } from '../world/with-methods.ts';
 
 export const ackBeforeCommit: Tampering = {
   broker: (broker) =>
@@ -43,4 +33,19 @@ export const retriedUnderNewIds: Tampering = {
         return broker.publish({ ...message, id, headers: { ...message.headers, 'ce-id': id } });
       },
     }),
+};
+
+interface TrialsFile {
+  readonly Trials: { readonly prototype: { enter: (who: object, start: () => void) => void } };
+}
+
+export const trialsSideBySide: Tampering = {
+  everywhere: async () => {
+    const { prototype } = (await libraryFile<TrialsFile>('messaging', 'trials.ts')).Trials;
+    const { enter } = prototype;
+    prototype.enter = (_who, start) => start();
+    return () => {
+      prototype.enter = enter;
+    };
+  },
 };

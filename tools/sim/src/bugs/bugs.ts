@@ -1,6 +1,6 @@
 import type { Tampering } from '../world/service-process.ts';
 import type { BugName } from './names.ts';
-import { ackBeforeCommit, publishBeforeStored, retriedUnderNewIds } from './broker-bugs.ts';
+import { ackBeforeCommit, publishBeforeStored, retriedUnderNewIds, trialsSideBySide } from './broker-bugs.ts';
 import { compensationTwice, paymentsWithoutKeys } from './application-bugs.ts';
 import {
   commitTakenForGranted,
@@ -91,6 +91,11 @@ export const bugs: readonly Bug[] = [
     name: 'compensation-twice',
     what: 'a release of stock that comes again, past the inbox, gives back what the order no longer holds',
     plant: compensationTwice,
+  },
+  {
+    name: 'trials-side-by-side',
+    what: 'messages that may have ended their process are tried all at once, not one at a time',
+    plant: trialsSideBySide,
   },
 ];
 

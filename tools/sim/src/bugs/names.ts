@@ -14,6 +14,7 @@ export const bugNames = [
   'payments-without-keys',
   'no-inbox',
   'compensation-twice',
+  'trials-side-by-side',
 ] as const;
 
 export type BugName = (typeof bugNames)[number];

@@ -15,6 +15,7 @@ import { OutgoingMessages } from '@flotilla/service/testing';
 import { EventBus, type IEvent } from '@nestjs/cqrs';
 import { libraryFile } from '../world/services.ts';
 import type { Tampering } from '../world/service-process.ts';
+import { withMethods } from '../world/with-methods.ts';
 
 type Methods = Partial<Pick<UnitOfWork, 'run' | 'process' | 'query' | 'bulk'>>;
 
@@ -24,14 +25,7 @@ export function unitOfWorkWith(replace: (inner: UnitOfWork) => Methods): Tamperi
     part: (token, part) => {
       if (token !== UnitOfWork) return part;
       const inner = part as UnitOfWork;
-      const methods = replace(inner) as Record<string | symbol, unknown>;
-      return new Proxy(inner, {
-        get(target, name) {
-          if (name in methods) return methods[name];
-          const value: unknown = Reflect.get(target, name, target);
-          return typeof value === 'function' ? (value as (...all: unknown[]) => unknown).bind(target) : value;
-        },
-      });
+      return withMethods(inner, replace(inner));
     },
   };
 }

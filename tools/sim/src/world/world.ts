@@ -17,6 +17,7 @@ import type { Row } from './rows.ts';
 import { bootService, whyNotStarted, type Tampering } from './service-process.ts';
 import type { SimulatedService } from './services.ts';
 import { stockProducts } from './templates.ts';
+import { KillerMessage } from './killer-message.ts';
 import { Faults } from './world-faults.ts';
 
 export interface WorldParts {
@@ -55,6 +56,7 @@ export class World {
   readonly jetstream: SimulatedJetStream;
   readonly faults: Faults;
   readonly customers: Customers;
+  readonly killer: KillerMessage;
   readonly #parts: WorldParts;
   readonly #slots: Slot[];
   readonly #operator: Operator;
@@ -73,6 +75,10 @@ export class World {
     this.simulation = new Simulation({ seed, trace });
     this.faults = new Faults(parts.faults, this.simulation);
     this.#ids = new SeededRandom(seed, 'ids');
+    this.killer = new KillerMessage(this.simulation, this.faults, (process) => {
+      const slot = this.#slots.find((each) => each.process === process);
+      if (slot !== undefined) this.#crash(slot);
+    });
     const topology = topologyOf(
       services.map(({ manifest }) => manifest),
       { ackWaitMs: scenario.ackWaitMs },
@@ -105,7 +111,11 @@ export class World {
     this.#operator = new Operator({
       ...desk,
       deadLetters: () => this.jetstream.messages('DLQ').map(({ sequence }) => sequence),
-      replay: (sequence) => this.jetstream.replay(sequence),
+      replay: (sequence) => {
+        const letter = this.jetstream.messages('DLQ').find((each) => each.sequence === sequence);
+        if (letter !== undefined) this.killer.letterSeen(letter.headers);
+        this.jetstream.replay(sequence);
+      },
     });
   }
 
@@ -186,7 +196,13 @@ export class World {
           NATS_URL: 'nats://simulated',
           DATABASE_URL: databaseUrl(this.#database(service.name)),
         },
-        tampering: [{ part: (token, part) => this.#replace(token, part) }, ...this.#parts.tampering],
+        tampering: [
+          {
+            part: (token, part) => this.#replace(token, part),
+            broker: (broker, connected) => this.killer.behind(broker, service.name, connected),
+          },
+          ...this.#parts.tampering,
+        ],
       }).then(
         () => {
           if (!process.alive) return;
