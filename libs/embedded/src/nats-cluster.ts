@@ -29,7 +29,7 @@ export interface StartNatsClusterOptions {
   readonly innerHost?: string;
   /** Users with their permissions, the same at every server. Default: anybody may do everything. */
   readonly users?: readonly NatsUser[];
-  /** How long it may take until the servers have agreed on a leader. Default 60,000 ms. */
+  /** How long it may take until the servers have agreed on a leader that sees them all. Default 60,000 ms. */
   readonly readyTimeoutMs?: number;
 }
 
@@ -106,14 +106,19 @@ interface StreamDetail {
 
 /** https://docs.nats.io/running-a-nats-service/nats_admin/monitoring#jetstream-information */
 interface JetStreamDetails {
-  readonly meta_cluster?: { readonly leader?: string };
+  readonly meta_cluster?: {
+    readonly leader?: string;
+    /** The others, where the server that answers leads. */
+    readonly replicas?: readonly { readonly offline?: boolean }[];
+  };
   readonly account_details?: readonly { readonly stream_detail?: readonly StreamDetail[] }[];
 }
 
 const PROBE_MS = 50;
 
 /**
- * Starts the servers and waits until they have agreed on a leader. Throws `SERVER_START_FAILED` and leaves nothing
+ * Starts the servers and waits until they have agreed on a leader, and it sees the others: without that there is no
+ * place for copies of a stream. Throws `SERVER_START_FAILED` and leaves nothing
  * running when they do not.
  */
 export async function startNatsCluster(options: StartNatsClusterOptions): Promise<EmbeddedNatsCluster> {
@@ -174,9 +179,12 @@ async function untilLed(cluster: EmbeddedNatsCluster, timeoutMs: number): Promis
   if (first === undefined) return;
   for (;;) {
     const details = await Promise.all(cluster.servers.map((server) => jsz(server, '')));
-    if (details.every((each) => isLeader(each?.meta_cluster?.leader))) return;
+    if (details.every((each) => isLeader(each?.meta_cluster?.leader))) {
+      const others = details.flatMap((each) => each?.meta_cluster?.replicas ?? []);
+      if (others.filter(({ offline }) => offline !== true).length >= cluster.servers.length - 1) return;
+    }
     if (systemClock.monotonicMs() - start > timeoutMs) {
-      const reason = `the servers have agreed on no leader within ${timeoutMs} ms`;
+      const reason = `the servers have agreed on no leader that sees them all within ${timeoutMs} ms`;
       throw new ServerStartError('The NATS cluster', reason, first.logFile, await first.logTail());
     }
     await systemClock.sleep(PROBE_MS);

@@ -128,6 +128,7 @@ export {
   RequestTimeoutError,
   UndecodableMessageError,
   UnknownMessageError,
+  TooFewServersError,
   UnsupportedServerError,
   type Drift,
 } from './messaging.errors.ts';

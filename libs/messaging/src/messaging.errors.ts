@@ -200,6 +200,17 @@ export class UnsupportedServerError extends FlotillaError {
   }
 }
 
+/** Thrown when a cluster has, for longer than it was waited for, too few servers for the copies of a stream. */
+export class TooFewServersError extends FlotillaError {
+  constructor(stream: string, copies: number, cause: Error) {
+    super(
+      'TOO_FEW_SERVERS',
+      `The cluster has no place for ${copies === 1 ? 'one copy' : `${copies} copies`} of the stream ${stream} (${cause.message}): start the servers that are away, or ask for fewer copies`,
+      { retry: 'later', cause },
+    );
+  }
+}
+
 /** One field of a stream or consumer that is not as it must be. */
 export interface Drift {
   /** `stream EVT_orders` or `consumer EVT_orders/tracking-orders`. */

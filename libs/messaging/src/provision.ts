@@ -5,15 +5,21 @@ import {
   type StreamConfig,
 } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/nats-core';
-import { errorMessage } from '@flotilla/kernel';
+import { errorMessage, systemClock } from '@flotilla/kernel';
 import { MissingTopologyError, ProvisioningDriftError, type Drift } from './messaging.errors.ts';
 import { isNotFound } from './nats/pull-loop.ts';
 import { assertServerOf } from './nats/server-version.ts';
+import { onceServersAreThere } from './nats/server-wait.ts';
 import type { ConsumerSpec, StreamSpec, Topology } from './topology.ts';
 
 export interface ProvisionOptions {
   /** Deletes durable consumers of the topology's streams that it does not name. Default false: they are reported. */
   readonly deleteStale?: boolean;
+  /**
+   * How long a cluster may have too few servers for the copies of a stream, in milliseconds. Default 30,000: one that has
+   * just started, or gets a new version server by server, is given the time.
+   */
+  readonly serversTimeoutMs?: number;
 }
 
 /** What provisioning did; streams as `EVT_orders`, consumers as `EVT_orders/tracking-orders`. */
@@ -37,8 +43,8 @@ type Change = 'created' | 'updated' | 'unchanged';
 
 /**
  * Makes the server's streams and consumers what the topology says and reads each back: old servers ignore fields
- * that they do not know. Throws `ProvisioningDriftError` with every field that is still different, and
- * `UnsupportedServerError` before anything is touched.
+ * that they do not know. Throws `ProvisioningDriftError` with every field that is still different, `TooFewServersError`
+ * where a cluster has no place for copies, and `UnsupportedServerError` before anything is touched.
  */
 export async function provision(
   connection: NatsConnection,
@@ -49,8 +55,9 @@ export async function provision(
   const manager = await jetstreamManager(connection);
   const report = { created: [] as string[], updated: [] as string[], unchanged: [] as string[] };
   const drifts: Drift[] = [];
+  const untilMs = systemClock.monotonicMs() + (options.serversTimeoutMs ?? 30_000);
   for (const spec of topology.streams) {
-    const result = await provisionStream(manager, spec);
+    const result = await provisionStream(manager, spec, untilMs);
     drifts.push(...result.drifts);
     report[result.change].push(spec.name);
   }
@@ -128,6 +135,7 @@ const essentialConsumerFields: ReadonlySet<string> = new Set([
 async function provisionStream(
   manager: JetStreamManager,
   spec: StreamSpec,
+  untilMs: number,
 ): Promise<{ change: Change; drifts: Drift[] }> {
   const actual = await findStream(manager, spec.name);
   let change: Change = 'unchanged';
@@ -135,7 +143,10 @@ async function provisionStream(
   try {
     if (actual === undefined) {
       change = 'created';
-      await manager.streams.add({ ...spec.config, name: spec.name });
+      const { name, config } = spec;
+      await onceServersAreThere({ stream: name, copies: config.num_replicas ?? 1, untilMs }, () =>
+        manager.streams.add({ ...config, name }),
+      );
     } else if (streamDrifts(spec, actual).length > 0) {
       change = 'updated';
       await manager.streams.update(spec.name, spec.config);

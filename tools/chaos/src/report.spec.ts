@@ -49,6 +49,7 @@ const report: ChaosReport = {
       failures: [],
     },
   ],
+  broken: [],
   notInjected: { 'cluster-cut': 'a network namespace needs Linux and root' },
 };
 const [world] = report.worlds;
@@ -88,6 +89,12 @@ it.each([
   const broken = { ...report, worlds: [{ ...world, ...changed }] };
   expect(failuresOf(broken)).toEqual([failure]);
   expect(reportText(broken)).toContain(`FAILED: ${failure}`);
+});
+
+it('fails when a fleet came to no end, and tells what the other has shown', () => {
+  const half = { ...report, broken: ['cluster: no suitable peers'] };
+  expect(failuresOf(half)).toEqual(['cluster: no suitable peers']);
+  expect(reportText(half)).toMatch(/^kill-service .*one NATS server: .*FAILED: cluster: no suitable peers/ms);
 });
 
 it('does not fail otherwise', () => expect(failuresOf(report)).toEqual([]));

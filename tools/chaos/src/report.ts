@@ -56,13 +56,15 @@ export interface ChaosReport {
   readonly machine: Machine;
   readonly settings: Readonly<Record<string, string | number>>;
   readonly worlds: readonly WorldReport[];
+  /** Fleets whose run came to no end, and why. */
+  readonly broken: readonly string[];
   /** Kinds that were asked for and not injected, and why. */
   readonly notInjected: Readonly<Record<string, string>>;
 }
 
 /** Everything that was not as it should be; empty: the run has passed. */
-export function failuresOf({ worlds }: Pick<ChaosReport, 'worlds'>): string[] {
-  return worlds.flatMap(({ kind, faults, failures, checks, lost, duplicated }) => [
+export function failuresOf({ worlds, broken }: Pick<ChaosReport, 'worlds' | 'broken'>): string[] {
+  const found = worlds.flatMap(({ kind, faults, failures, checks, lost, duplicated }) => [
     ...faults.flatMap(({ name, failures: each }) => each.map((text) => `${kind}, ${name}: ${text}`)),
     ...failures.map((text) => `${kind}: ${text}`),
     ...(lost > 0 ? [`${kind}: ${lost} orders lost`] : []),
@@ -71,6 +73,7 @@ export function failuresOf({ worlds }: Pick<ChaosReport, 'worlds'>): string[] {
       .filter(({ ok }) => !ok)
       .map(({ name, differences }) => `${kind}: ${name}: ${differences.slice(0, 5).join('; ')}`),
   ]);
+  return [...found, ...broken];
 }
 
 /** One line of the table of faults. */

@@ -37,6 +37,7 @@ export async function runChaos(
   // Read where the ports of a fleet are chosen.
   process.env['FLOTILLA_PORT_BASE'] = String(options.portBase);
   const worlds: WorldReport[] = [];
+  const broken: string[] = [];
   const notInjected: Record<string, string> = {};
   for (const kind of ['single', 'cluster'] as const) {
     const mine = kinds.filter(({ needs }) => needs === kind);
@@ -44,20 +45,29 @@ export async function runChaos(
     const forMs = shareOf(kinds, kind, options.forMs);
     const prefix = (text: string): void =>
       note(`${formatDurationMs(systemClock.monotonicMs() - startMs)} ${text}`);
-    const ran = await inWorld(options, kind, prefix, signal, (world, load) =>
-      runWorld({
-        world,
-        load,
-        kinds: mine,
-        draw: drawFrom(seededRandom(options.seed)),
-        forMs,
-        perSecond: options.perSecond,
-        note: prefix,
-        signal,
-      }),
-    );
-    worlds.push(ran.report);
-    Object.assign(notInjected, ran.notInjected);
+    try {
+      const ran = await inWorld(options, kind, prefix, signal, (world, load) =>
+        runWorld({
+          world,
+          load,
+          kinds: mine,
+          draw: drawFrom(seededRandom(options.seed)),
+          forMs,
+          perSecond: options.perSecond,
+          note: prefix,
+          signal,
+        }),
+      );
+      worlds.push(ran.report);
+      Object.assign(notInjected, ran.notInjected);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      // What the other has shown is not lost for that.
+      prefix(`The fleet on ${kind === 'single' ? 'one NATS server' : 'three NATS servers'} came to no end`);
+      broken.push(
+        `${kind}: ${error instanceof Error ? (error.stack ?? error.message) : errorMessage(error)}`,
+      );
+    }
   }
   return {
     format: 1,
@@ -74,6 +84,7 @@ export async function runChaos(
       'Postgres fsync': 'on',
     },
     worlds,
+    broken,
     notInjected,
   };
 }
@@ -118,7 +129,7 @@ async function inWorld<T extends { readonly report: WorldReport }>(
     await load.prepare();
     signal.throwIfAborted();
     const ran = await action(world, load);
-    keep = options.keep || failuresOf({ worlds: [ran.report] }).length > 0;
+    keep = options.keep || failuresOf({ worlds: [ran.report], broken: [] }).length > 0;
     return ran;
   } finally {
     await load?.close();

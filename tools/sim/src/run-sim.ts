@@ -1,4 +1,4 @@
-import { fork, type ChildProcess } from 'node:child_process';
+import { fork, type ChildProcess, type ForkOptions } from 'node:child_process';
 import { join } from 'node:path';
 import { formatTraceLine } from '@flotilla/testing/simulation';
 import { FigureCount, type Figures } from './figures.ts';
@@ -9,6 +9,23 @@ import { WorkerFailedError } from './sim.errors.ts';
 import { workspaceRoot } from './workspace.ts';
 
 const PROCESS_DIR = join(import.meta.dirname, 'process');
+/** How a process that simulates is started. */
+export const processOptions = {
+  program: join(PROCESS_DIR, 'main.ts'),
+  how: {
+    cwd: workspaceRoot,
+    execArgv: [
+      '--conditions=@flotilla/source',
+      '--disable-warning=ExperimentalWarning',
+      '--max-old-space-size=1024',
+      // A seed leaves little behind and makes much: collecting it young costs a third of what it does by default.
+      '--max-semi-space-size=64',
+      '--import',
+      join(PROCESS_DIR, 'loader.mjs'),
+    ],
+    serialization: 'advanced',
+  },
+} as const satisfies { readonly program: string; readonly how: ForkOptions };
 const PROGRESS_EVERY_MS = 5_000;
 /** Several at a time, so that a process never waits for the next seed. */
 const SEEDS_AHEAD = 2;
@@ -84,19 +101,7 @@ function workThrough(
   onResult: (result: SeedResult) => void,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    const worker = fork(join(PROCESS_DIR, 'main.ts'), [], {
-      cwd: workspaceRoot,
-      execArgv: [
-        '--conditions=@flotilla/source',
-        '--disable-warning=ExperimentalWarning',
-        '--max-old-space-size=1024',
-        // A seed leaves little behind and makes much: collecting it young costs a third of what it does by default.
-        '--max-semi-space-size=64',
-        '--import',
-        join(PROCESS_DIR, 'loader.mjs'),
-      ],
-      serialization: 'advanced',
-    });
+    const worker = fork(processOptions.program, [], processOptions.how);
     const running = new Set<number>();
     const feed = (): void => {
       while (running.size < SEEDS_AHEAD) {

@@ -1,11 +1,19 @@
-// A process that simulates: started by run-sim.ts, with loader.mjs.
+// A process that simulates: started by run-sim.ts, with loader.mjs. With the path of a file as its argument it writes
+// there what each connection does to its database, a line each.
+import { openSync, writeSync } from 'node:fs';
 import { Databases } from '../world/databases.ts';
 import type { SeedRequest, WorkerAnswer } from './protocol.ts';
 
 const answer = (message: WorkerAnswer): void => void process.send?.(message);
 
 // Before anything imports pg.
-const databases = new Databases();
+const recording = process.argv[2] === undefined ? undefined : openSync(process.argv[2], 'w');
+const databases = new Databases(
+  recording === undefined
+    ? undefined
+    : (database, connection, act) =>
+        void writeSync(recording, `${JSON.stringify({ database, connection, ...act })}\n`),
+);
 const { Logger } = await import('@nestjs/common');
 const { prepareTemplates } = await import('../world/templates.ts');
 const { loadServices } = await import('../world/services.ts');

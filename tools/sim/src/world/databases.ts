@@ -14,8 +14,10 @@ export class Databases {
   readonly postgres: SimulatedPostgres;
   #hooks: SimulatedPostgresHooks | undefined;
 
-  constructor() {
+  /** `observe` is told what each connection does, from the first migration on. */
+  constructor(observe?: SimulatedPostgresHooks['observe']) {
     this.postgres = new SimulatedPostgres({
+      observe,
       step: (point) => this.#hooks?.step(point) ?? Promise.resolve(),
       now: () => this.#hooks?.now() ?? TEMPLATE_TIME,
       random: () => this.#hooks?.random() ?? 0.5,

@@ -3,6 +3,7 @@ export {
   SimulatedPostgres,
   type CreateDatabaseOptions,
   type PostgresDriver,
+  type SessionAct,
   type SimulatedPostgresHooks,
 } from './simulated-postgres.ts';
 

@@ -8,7 +8,7 @@ import { parse, type ParsedStatement } from './parser.ts';
 import { isPlannable, planFor, runPlan, type Plan } from './plan.ts';
 import { PostgresError, unsupported } from './postgres-error.ts';
 import type { Run, SessionState, Steps, Wait } from './run.ts';
-import type { SimulatedPostgresHooks } from './simulated-postgres.ts';
+import type { SessionAct, SimulatedPostgresHooks } from './simulated-postgres.ts';
 import { Transaction, undoTo, type Database, type Waiter } from './storage.ts';
 import { TEXT, type Row, type SqlType, type Value } from './types.ts';
 
@@ -74,6 +74,8 @@ export class Session implements SessionState {
   /** Statements sent as one text run in one transaction. */
   #inBatch = false;
   #gone = false;
+  /** Whether a statement was told of whose answer was not. */
+  #running = false;
   #interrupt: ((error: Error) => void) | undefined;
   transactionTime: Micros = 0;
   statementTime: Micros = 0;
@@ -140,6 +142,7 @@ export class Session implements SessionState {
   end(): void {
     if (this.#gone) return;
     this.#gone = true;
+    this.#tell({ kind: 'close' });
     this.#rollBack();
     this.database.releaseAllAdvisory(this);
     this.#interrupt?.(new ConnectionGone());
@@ -220,13 +223,42 @@ export class Session implements SessionState {
       if (own) this.#begin();
       this.statementTime = this.clock();
       if (this.#status === 'I' && own) this.transactionTime = this.statementTime;
+      this.#tellRun(text, parameters);
       const result = await this.#drive(this.#execute(statement, parameters), text);
+      this.#tellAnswer(result);
       if (this.#status === 'I' && !this.#inBatch) await this.#commit(text);
       return result;
     } catch (error) {
-      if (!this.#gone && this.#status !== 'E') this.#fail();
+      if (!this.#gone) {
+        if (this.#running && error instanceof PostgresError) this.#tell({ kind: 'fail', code: error.code });
+        if (this.#status !== 'E') this.#fail();
+      }
       throw error;
+    } finally {
+      this.#running = false;
     }
+  }
+
+  #tell(act: SessionAct): void {
+    this.#host.hooks.observe?.(this.database.name, this.id, act);
+  }
+
+  #tellRun(text: string, parameters: readonly (string | null)[]): void {
+    this.#running = true;
+    if (this.#host.hooks.observe === undefined) return;
+    this.#tell({ kind: 'run', text, parameters, now: this.transactionTime, clock: this.clock() });
+  }
+
+  #tellAnswer({ command, fields, rows }: StatementResult): void {
+    this.#running = false;
+    if (this.#host.hooks.observe === undefined) return;
+    const texts = (fields === undefined ? [] : rows).map((row) =>
+      (fields ?? []).map(({ type }, index) => {
+        const value = row[index] ?? null;
+        return value === null ? null : type.output(value);
+      }),
+    );
+    this.#tell({ kind: 'answer', command, rows: texts });
   }
 
   #begin(readOnly?: boolean): void {
@@ -235,6 +267,7 @@ export class Session implements SessionState {
     this.#catalog = new CatalogView(() => this.database.catalog);
     this.#readOnly = readOnly ?? this.settings.get('default_transaction_read_only') === 'on';
     this.transactionTime = this.clock();
+    this.#tell({ kind: 'begin', readOnly: this.#readOnly });
   }
 
   async #commit(text: string): Promise<void> {
@@ -244,6 +277,7 @@ export class Session implements SessionState {
     const catalog = this.#catalog.changed();
     if (catalog !== undefined) this.database.catalog = catalog;
     this.database.commit(transaction);
+    this.#tell({ kind: 'commit' });
     this.#over();
     if (transaction.notifications.length > 0)
       this.#host.notified(this.database, this, transaction.notifications);
@@ -253,6 +287,7 @@ export class Session implements SessionState {
   #rollBack(): void {
     const transaction = this.#transaction;
     if (transaction === undefined) return;
+    if (!this.#gone) this.#tell({ kind: 'rollback' });
     this.database.rollBack(transaction);
     this.#over();
   }
@@ -298,11 +333,13 @@ export class Session implements SessionState {
         this.#requireTransaction('SAVEPOINT');
         if (this.#status === 'E') throw aborted();
         this.#savepoints.push({ name, undo: this.transaction.undo.length });
+        this.#tellControl(text, 'SAVEPOINT');
         return done('SAVEPOINT');
       case 'TRANS_STMT_RELEASE': {
         this.#requireTransaction('RELEASE SAVEPOINT');
         if (this.#status === 'E') throw aborted();
         this.#savepoints.length = this.#savepointAt(name);
+        this.#tellControl(text, 'RELEASE');
         return done('RELEASE');
       }
       case 'TRANS_STMT_ROLLBACK_TO': {
@@ -311,12 +348,18 @@ export class Session implements SessionState {
         undoTo(this.transaction, this.#savepoints[at]?.undo ?? 0);
         this.#savepoints.length = at + 1;
         this.#status = 'T';
+        this.#tellControl(text, 'ROLLBACK');
         this.database.wakeWaiters();
         return done('ROLLBACK');
       }
       default:
         throw unsupported(String(kind));
     }
+  }
+
+  #tellControl(text: string, command: string): void {
+    this.#tellRun(text, []);
+    this.#tellAnswer({ command, fields: undefined, rows: [] });
   }
 
   #requireTransaction(command: string): void {
@@ -455,6 +498,7 @@ export class Session implements SessionState {
     this.#interrupt = (error) => woken.reject(error);
     const cancelTimers = this.#timeouts(startedAt, woken.reject);
     database.waiters.add(waiter);
+    this.#tell({ kind: 'wait' });
     try {
       await woken.promise;
     } finally {

@@ -23,7 +23,34 @@ export interface SimulatedPostgresHooks {
   random(): number;
   /** Runs an action later, in simulated time, and answers what cancels it. Without it nothing times out. */
   after?(ms: number, action: () => void): () => void;
+  /** Is told what each connection does to its database, at the moment at which it does it. */
+  readonly observe?: ((database: string, connection: number, act: SessionAct) => void) | undefined;
 }
+
+/** Something that a connection does to its database, or the server's answer. */
+export type SessionAct =
+  | { readonly kind: 'open'; readonly settings: Readonly<Record<string, string>> }
+  | { readonly kind: 'begin'; readonly readOnly: boolean }
+  | {
+      readonly kind: 'run';
+      readonly text: string;
+      readonly parameters: readonly (string | null)[];
+      /** What `now()` and `clock_timestamp()` are, in microseconds since the epoch. */
+      readonly now: number;
+      readonly clock: number;
+    }
+  /** What it runs has to wait for another connection. */
+  | { readonly kind: 'wait' }
+  /** Values as text, as they go over the wire. */
+  | {
+      readonly kind: 'answer';
+      readonly command: string;
+      readonly rows: readonly (readonly (string | null)[])[];
+    }
+  | { readonly kind: 'fail'; readonly code: string }
+  | { readonly kind: 'commit' }
+  | { readonly kind: 'rollback' }
+  | { readonly kind: 'close' };
 
 export interface CreateDatabaseOptions {
   /** A database to copy: its tables at once, their rows when they are first looked at. It must not change any more. */
@@ -138,6 +165,7 @@ export class SimulatedPostgres {
         settingsOf(settings),
       );
       this.#connections.add(connection);
+      this.#hooks.observe?.(name, id, { kind: 'open', settings: Object.fromEntries(session.settings) });
       return session;
     },
     closed: (connection) => {
