@@ -260,6 +260,21 @@ describe('the delivery runner', () => {
       expect(finish).toEqual([]);
     });
 
+    it('does not count a trial that was written down, and not begun because nobody knew that', async () => {
+      const set = records.set.bind(records);
+      records.set = (subject, text) => {
+        records.set = set;
+        set(subject, text);
+        throw new Error('no acknowledgement');
+      };
+      const delivery = new FakeDelivery(1, 4);
+      processWith()().receive(delivery);
+      await clock.advance(0);
+      expect(delivery.said).toEqual(['nak', 'released']);
+      expect(recordOf(1)).toEqual({ unended: 0, failed: 0 });
+      expect(finish).toEqual([]);
+    });
+
     it('knows a message wherever in the stream it comes again', async () => {
       records.set('trial.pad.pad.m-1', JSON.stringify({ unended: 3, failed: 0 }));
       const copy = new FakeDelivery(2, 4);

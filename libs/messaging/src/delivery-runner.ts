@@ -204,7 +204,7 @@ export class DeliveryRunner {
         'Stopped while a handler runs: its message is given back, what it still does will be recognised as done',
       );
       // It is not the message that ends this process.
-      if (held.trial && !held.stalled) acquitted.push(this.#trialEnded(held, held.trial));
+      if (held.trial && !held.stalled) acquitted.push(this.#record(held, { ...held.trial, unended: 0 }));
       this.#giveBack(held.raw);
     }
     this.#held.clear();
@@ -285,6 +285,9 @@ export class DeliveryRunner {
         { ...this.#facts(held), error: errorMessage(error) },
         'A message that is to be tried alone is given back: the trial cannot be written down',
       );
+      // It may have been stored all the same, and the message is not tried.
+      if (held.trial !== undefined) await this.#record(held, held.trial);
+      held.trial = undefined;
       this.#settle(held, () => held.raw.nak(OUTAGE_PAUSE.maxMs));
       return false;
     }
@@ -310,16 +313,16 @@ export class DeliveryRunner {
       held.suspect = false;
       held.trial = undefined;
       // One that was stuck for so long is with another process by now, and that has written its own.
-      if (!held.stalled && !held.abandoned) await this.#trialEnded(held, { ...before, failed });
+      if (!held.stalled && !held.abandoned) await this.#record(held, { unended: 0, failed });
       trials.leave(held);
     }
     return true;
   }
 
-  /** It has not ended the process. If that cannot be written, one trial more seems to have had no end. */
-  async #trialEnded(held: HeldDelivery, { failed }: TrialRecord): Promise<void> {
+  /** What is known of a suspect whose trial is over. If it cannot be written, one trial more seems to have had no end. */
+  async #record(held: HeldDelivery, record: TrialRecord): Promise<void> {
     try {
-      await this.#setup.trials.record(this.#suspectOf(held), { unended: 0, failed });
+      await this.#setup.trials.record(this.#suspectOf(held), record);
     } catch (error) {
       this.#setup.log.warn(
         { ...this.#facts(held), error: errorMessage(error) },
