@@ -19,15 +19,9 @@ import {
   type Expression,
   type ParameterTypes,
 } from './expression.ts';
-import {
-  aggregate,
-  callBuiltIn,
-  extreme,
-  isAggregate,
-  noFunction,
-  operate,
-  type Aggregate,
-} from './functions.ts';
+import { callBuiltIn, extreme, noFunction } from './functions.ts';
+import { operate } from './operators.ts';
+import { aggregate, isAggregate, type Aggregate } from './aggregates.ts';
 import { PostgresError, unsupported } from './postgres-error.ts';
 import type { Run, Steps, VariableScope } from './run.ts';
 import type { TableLockMode } from './storage.ts';

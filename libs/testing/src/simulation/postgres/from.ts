@@ -12,7 +12,8 @@ import {
   type ScopeItem,
 } from './compiler.ts';
 import { comparison, NO_SLOTS, type Expression } from './expression.ts';
-import { callBuiltIn, callTableFunction, noFunction } from './functions.ts';
+import { callBuiltIn, noFunction } from './functions.ts';
+import { callTableFunction } from './table-functions.ts';
 import type { Run } from './run.ts';
 import { isVisible, type IndexKey, type TableLockMode, type Tuple } from './storage.ts';
 import { systemTable } from './system-tables.ts';
