@@ -56,6 +56,9 @@ const CONFLICTING: Readonly<Record<string, string>> = {
   TimeZone: 'UTC',
 };
 
+const COMMITTED: SessionAct = { kind: 'commit' };
+const ROLLED_BACK: SessionAct = { kind: 'rollback' };
+
 /** One connection's state on the server. */
 export class Session implements SessionState {
   readonly id: number;
@@ -64,6 +67,7 @@ export class Session implements SessionState {
   readonly settings = new Map<string, string>();
   readonly listening = new Set<string>();
   readonly #host: SessionHost;
+  readonly #observe: SimulatedPostgresHooks['observe'];
   readonly #defaults: ReadonlyMap<string, string>;
   #transaction: Transaction | undefined;
   #catalog: CatalogView;
@@ -88,6 +92,7 @@ export class Session implements SessionState {
     settings: ReadonlyMap<string, string>,
   ) {
     this.#host = host;
+    this.#observe = host.hooks.observe;
     this.id = id;
     this.database = database;
     this.user = user;
@@ -240,18 +245,18 @@ export class Session implements SessionState {
   }
 
   #tell(act: SessionAct): void {
-    this.#host.hooks.observe?.(this.database.name, this.id, act);
+    this.#observe?.(this.database.name, this.id, act);
   }
 
   #tellRun(text: string, parameters: readonly (string | null)[]): void {
     this.#running = true;
-    if (this.#host.hooks.observe === undefined) return;
+    if (this.#observe === undefined) return;
     this.#tell({ kind: 'run', text, parameters, now: this.transactionTime, clock: this.clock() });
   }
 
   #tellAnswer({ command, fields, rows }: StatementResult): void {
     this.#running = false;
-    if (this.#host.hooks.observe === undefined) return;
+    if (this.#observe === undefined) return;
     const texts = (fields === undefined ? [] : rows).map((row) =>
       (fields ?? []).map(({ type }, index) => {
         const value = row[index] ?? null;
@@ -267,7 +272,7 @@ export class Session implements SessionState {
     this.#catalog = new CatalogView(() => this.database.catalog);
     this.#readOnly = readOnly ?? this.settings.get('default_transaction_read_only') === 'on';
     this.transactionTime = this.clock();
-    this.#tell({ kind: 'begin', readOnly: this.#readOnly });
+    if (this.#observe !== undefined) this.#tell({ kind: 'begin', readOnly: this.#readOnly });
   }
 
   async #commit(text: string): Promise<void> {
@@ -277,7 +282,7 @@ export class Session implements SessionState {
     const catalog = this.#catalog.changed();
     if (catalog !== undefined) this.database.catalog = catalog;
     this.database.commit(transaction);
-    this.#tell({ kind: 'commit' });
+    this.#tell(COMMITTED);
     this.#over();
     if (transaction.notifications.length > 0)
       this.#host.notified(this.database, this, transaction.notifications);
@@ -287,7 +292,7 @@ export class Session implements SessionState {
   #rollBack(): void {
     const transaction = this.#transaction;
     if (transaction === undefined) return;
-    if (!this.#gone) this.#tell({ kind: 'rollback' });
+    if (!this.#gone) this.#tell(ROLLED_BACK);
     this.database.rollBack(transaction);
     this.#over();
   }
