@@ -48,7 +48,7 @@ export interface WorldEnd {
 /** After faults have stopped everything must end within this simulated time, in milliseconds. */
 const LIVENESS_MS = 25 * 60_000;
 const MOST_EVENTS = 400_000;
-const LOOK_EVERY_MS = 250;
+const LOOK_EVERY_MS = 500;
 
 /** The fleet and everybody around it, in one simulation. */
 export class World {

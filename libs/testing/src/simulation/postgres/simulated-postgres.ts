@@ -4,7 +4,7 @@ import { SimulatedConnection, type ConnectionHost } from './connection.ts';
 import { PostgresError } from './postgres-error.ts';
 import { Session, type SessionHost } from './session.ts';
 import { Database, type Transaction } from './storage.ts';
-import type { SqlType, Value } from './types.ts';
+import type { SqlType } from './types.ts';
 
 /** Where the simulation decides what happens. */
 export interface SimulatedPostgresHooks {
@@ -99,8 +99,8 @@ export class SimulatedPostgres {
   }
 
   /**
-   * The committed rows of a table, `name` or `schema.name`, in the form of {@link Value}s' JSON; only some columns of
-   * them, where they are named.
+   * The committed rows of a table, `name` or `schema.name`; only some columns of them, where they are named. Numbers are
+   * numbers where they fit, JSON is parsed, times are dates.
    */
   rows(database: string, table: string, columns?: readonly string[]): readonly Record<string, unknown>[] {
     const found = this.#database(database);
@@ -109,11 +109,16 @@ export class SimulatedPostgres {
       throw new PostgresError('42P01', `relation "${table}" does not exist in database "${database}"`);
     const rows: Record<string, unknown>[] = [];
     for (const leaf of this.#leaves(found, entry)) {
+      const wanted = leaf.columns.flatMap(({ name, type }, index) =>
+        columns === undefined || columns.includes(name) ? [{ name, index, type, parse: parserOf(type) }] : [],
+      );
       for (const { madeBy, endedBy, values } of found.data(leaf).heap) {
         if (madeBy.commit === Infinity || (endedBy !== undefined && endedBy.commit !== Infinity)) continue;
         const row: Record<string, unknown> = {};
-        for (const [index, { name, type }] of leaf.columns.entries())
-          if (columns === undefined || columns.includes(name)) row[name] = plain(values[index] ?? null, type);
+        for (const { name, index, type, parse } of wanted) {
+          const value = values[index] ?? null;
+          row[name] = value === null ? null : parse(type.output(value));
+        }
         rows.push(row);
       }
     }
@@ -221,10 +226,7 @@ function driverTo(connect: () => SimulatedConnection): PostgresDriver {
   return { Client: SimulatedClient, Pool: SimulatedPool, types: pg.types, defaults: pg.defaults };
 }
 
-/** A value as tests compare it: numbers as numbers where they fit, JSON parsed, times as dates. */
-function plain(value: Value, type: SqlType): unknown {
-  if (value === null) return null;
-  const text = type.output(value);
-  const parse = pg.types.getTypeParser(type.oid, 'text') as (raw: string) => unknown;
-  return parse(text);
+/** Makes of a value's text what tests compare: numbers where they fit, parsed JSON, dates. */
+function parserOf({ oid }: SqlType): (text: string) => unknown {
+  return pg.types.getTypeParser(oid, 'text') as (text: string) => unknown;
 }
