@@ -118,8 +118,7 @@ const PROBE_MS = 50;
 
 /**
  * Starts the servers and waits until they have agreed on a leader, and it sees the others: without that there is no
- * place for copies of a stream. Throws `SERVER_START_FAILED` and leaves nothing
- * running when they do not.
+ * place for copies of a stream. Throws `SERVER_START_FAILED` and leaves nothing running when that does not happen.
  */
 export async function startNatsCluster(options: StartNatsClusterOptions): Promise<EmbeddedNatsCluster> {
   const { binary, storeDir, members = [{}, {}, {}], innerHost = loopback, readyTimeoutMs = 60_000 } = options;

@@ -1,13 +1,7 @@
 import { jetstream, jetstreamManager, JetStreamApiError, type JetStreamManager } from '@nats-io/jetstream';
-import {
-  headers as natsHeaders,
-  NoRespondersError,
-  RequestError,
-  type MsgHdrs,
-  type NatsConnection,
-} from '@nats-io/nats-core';
-import { ConfigConflictError, MissingTopologyError } from './messaging.errors.ts';
-import { isNotFound } from './nats/pull-loop.ts';
+import { headers as natsHeaders, type MsgHdrs, type NatsConnection } from '@nats-io/nats-core';
+import { ConfigConflictError } from './messaging.errors.ts';
+import { answeredBy } from './nats/answered-by.ts';
 import { CONFIG_HISTORY, CONFIG_STREAM, configSubject } from './topology.ts';
 
 /** One value that a setting has, or had, in the bucket. */
@@ -48,7 +42,7 @@ export class ConfigBucket {
   /** The latest; undefined when the key has never been set. Throws `MissingTopologyError` without the bucket. */
   async read(service: string, key: string): Promise<ConfigEntry | undefined> {
     const manager = await this.#jsm();
-    const stored = await answered(() =>
+    const stored = await answeredBy(CONFIG_STREAM, () =>
       manager.direct.getMessage(CONFIG_STREAM, { last_by_subj: configSubject(service, key) }),
     );
     return stored === null ? undefined : entryOf(stored);
@@ -71,7 +65,7 @@ export class ConfigBucket {
   /** Every key that the bucket knows, set or unset, as `service` and `key`. */
   async keys(): Promise<{ service: string; key: string }[]> {
     const manager = await this.#jsm();
-    const info = await answered(() =>
+    const info = await answeredBy(CONFIG_STREAM, () =>
       manager.streams.info(CONFIG_STREAM, { subjects_filter: configSubject('*', '*') }),
     );
     return Object.keys(info.state.subjects ?? {})
@@ -103,7 +97,7 @@ export class ConfigBucket {
   ): Promise<number> {
     headers.set(BY_HEADER, by.replace(/\s+/g, ' ').trim().slice(0, 200));
     try {
-      const receipt = await answered(() =>
+      const receipt = await answeredBy(CONFIG_STREAM, () =>
         jetstream(this.#connection).publish(configSubject(service, key), value, {
           headers,
           expect: { lastSubjectSequence: after },
@@ -120,21 +114,6 @@ export class ConfigBucket {
 
   #jsm(): Promise<JetStreamManager> {
     return (this.#manager ??= jetstreamManager(this.#connection, { checkAPI: false }));
-  }
-}
-
-/** Nobody answers for a stream that is not there. */
-async function answered<T>(ask: () => Promise<T>): Promise<T> {
-  try {
-    return await ask();
-  } catch (error) {
-    const nobody =
-      error instanceof NoRespondersError ||
-      (error instanceof RequestError && error.isNoResponders()) ||
-      // As the client names a publication that no stream takes.
-      (error instanceof Error && error.name === 'JetStreamNotEnabled');
-    if (nobody || isNotFound(error)) throw new MissingTopologyError([`stream ${CONFIG_STREAM}`]);
-    throw error;
   }
 }
 

@@ -41,6 +41,7 @@ import { noMessagingMetrics, type MessagingMetrics } from '../messaging-metrics.
 import { RequestServer } from '../request-server.ts';
 import { partitionConsumer, TRIAL_STREAM } from '../topology.ts';
 import { Trials } from '../trials.ts';
+import { answeredBy } from './answered-by.ts';
 import { connectNats, inboxPrefixOf, type ConnectNatsOptions } from './connect-nats.ts';
 import { drainSubscription } from './drain-subscription.ts';
 import { headersOf, toNatsHeaders } from './nats-headers.ts';
@@ -126,8 +127,11 @@ export class NatsBroker implements Broker {
       store: (subject, chunk) => this.#publish(subject, {}, chunk, 0),
     });
     this.#trials = new Trials(options.service, {
-      read: async (subject) =>
-        (await manager.direct.getMessage(TRIAL_STREAM, { last_by_subj: subject }))?.string(),
+      read: async (subject) => {
+        const last = { last_by_subj: subject };
+        const stored = await answeredBy(TRIAL_STREAM, () => manager.direct.getMessage(TRIAL_STREAM, last));
+        return stored?.string();
+      },
       write: async (subject, text) => {
         await this.#publish(subject, {}, Buffer.from(text), 0);
       },
